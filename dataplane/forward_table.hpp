@@ -1,0 +1,69 @@
+// Where a frame goes: destination addresses, flood lists and queues. Control makes one from what is
+// connected; nobody changes it; the next one replaces it.
+#pragma once
+
+#include <rte_ether.h>
+#include <rte_hash.h>
+
+#include <array>
+#include <memory>
+#include <vector>
+
+#include "dataplane/guest_queue.hpp"
+#include "dataplane/limits.hpp"
+#include "dataplane/port/port_queue.hpp"
+#include "lib/base/result.hpp"
+
+namespace netback {
+
+class ForwardTable {
+ public:
+  struct Vif {
+    GuestQueue* queue;
+    uint16_t port;  // PortQueue::port of the port it is on
+    rte_ether_addr mac;
+    bool filtered = true;  // sees only frames for its address, broadcast and multicast
+  };
+  // What floods and stray frames of one port need.
+  struct Segment {
+    PortQueue* port = nullptr;
+    std::vector<GuestQueue*> vifs;        // all of them
+    std::vector<GuestQueue*> unfiltered;  // those that see everything
+  };
+
+  // `vifs` in the order in which they connected: of two with one address the newest gets its
+  // frames (a guest migrating onto its own host). Needs EAL.
+  static Result<std::unique_ptr<ForwardTable>> make(const std::vector<PortQueue*>& ports,
+                                                    const std::vector<Vif>& vifs);
+  ~ForwardTable();
+  ForwardTable(const ForwardTable&) = delete;
+  ForwardTable& operator=(const ForwardTable&) = delete;
+
+  // The segment of a port, and of the port that a vif is on; nullptr when it is not attached.
+  const Segment* segment(uint16_t port) const {
+    return port < limits::ports_max && segments_[port].port != nullptr ? &segments_[port] : nullptr;
+  }
+  const Segment* segment_of_vif(uint16_t vif) const {
+    return vif < by_vif_.size() && by_vif_[vif].queue != nullptr ? segment(by_vif_[vif].port)
+                                                                 : nullptr;
+  }
+  GuestQueue* queue_of_vif(uint16_t vif) const {
+    return vif < by_vif_.size() ? by_vif_[vif].queue : nullptr;
+  }
+
+  // Owner of an address on a port, or nullptr.
+  GuestQueue* find(uint16_t port, const rte_ether_addr& address) const;
+
+ private:
+  struct ByVif {
+    GuestQueue* queue = nullptr;
+    uint16_t port = 0;
+  };
+  ForwardTable() = default;
+
+  rte_hash* addresses_ = nullptr;  // {address, port} packed in 8 bytes -> GuestQueue*
+  std::array<Segment, limits::ports_max> segments_;
+  std::vector<ByVif> by_vif_;
+};
+
+}  // namespace netback

@@ -1,0 +1,66 @@
+#include "dataplane/from_guest/collect.hpp"
+
+#include <algorithm>
+
+namespace netback::from_guest {
+namespace {
+
+SlotRun& add_run(FromGuestBatch& batch, GuestQueue& queue) {
+  SlotRun& run = batch.runs[batch.run_count++];
+  run = {};
+  run.queue = &queue;
+  run.first_slot = static_cast<uint16_t>(batch.slot_count);
+  return run;
+}
+
+// Whether the queue had anything to say.
+bool collect_queue(GuestQueue& queue, uint32_t share, FromGuestBatch& batch) {
+  const auto available = queue.from_guest.available();
+  if (!available) [[unlikely]] {
+    SlotRun& run = add_run(batch, queue);
+    run.violation = Violation::impossible_producer;
+    run.violation_slot = queue.from_guest.next_slot();
+    return true;
+  }
+  if (*available == 0) return false;
+  const uint32_t count = std::min({*available, share, limits::turn_slots_max - batch.slot_count});
+  if (count == 0) return true;
+  SlotRun& run = add_run(batch, queue);
+  std::array<netif::FromGuestRequest, limits::turn_slots_max> requests;
+  queue.from_guest.copy_out(0, {requests.data(), count});
+  for (uint32_t i = 0; i < count; ++i) batch.slots[batch.slot_count + i].request = requests[i];
+  batch.slot_count += count;
+  run.slot_count = static_cast<uint16_t>(count);
+  run.ends_at_producer = count == *available;
+  return true;
+}
+
+}  // namespace
+
+// Outline: parked queues with requests become hot; then each hot queue once, starting after the
+// one that was served first last time, until the batch is full; empty ones park after a while.
+void collect(QueueSet& queues, FromGuestBatch& batch) {
+  batch.clear();
+  queues.look_at_parked();
+  auto& hot = queues.hot();
+  if (hot.empty()) return;
+  const auto queue_count = static_cast<uint32_t>(hot.size());
+  const uint32_t share =
+      std::max(limits::turn_slots_max / queue_count, limits::queue_share_slots_min);
+  uint32_t at = queues.cursor() % queue_count;
+  uint32_t next_start = at + 1;
+  for (uint32_t looked = 0; looked < queue_count && !hot.empty(); ++looked) {
+    if (batch.run_count == limits::turn_runs_max || batch.slot_count == limits::turn_slots_max) {
+      next_start = at;  // who was not looked at now comes first next time
+      break;
+    }
+    if (at >= hot.size()) at = 0;
+    GuestQueue& queue = *hot[at];
+    const bool had_requests =
+        !queue.quarantined && !queue.draining && collect_queue(queue, share, batch);
+    if (!queues.parks(queue, had_requests)) ++at;
+  }
+  queues.cursor() = next_start;
+}
+
+}  // namespace netback::from_guest

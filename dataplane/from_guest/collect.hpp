@@ -1,0 +1,13 @@
+#pragma once
+
+#include "dataplane/from_guest/batch.hpp"
+#include "dataplane/queue_set.hpp"
+
+namespace netback::from_guest {
+
+// Copies the requests that wait on this turn's queues into the batch, once and for good: fills
+// runs and slots. Every queue gets a fair share of the batch. A producer index that cannot be is
+// reported as a run without slots and with a violation.
+void collect(QueueSet& queues, FromGuestBatch& batch);
+
+}  // namespace netback::from_guest

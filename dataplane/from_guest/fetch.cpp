@@ -1,0 +1,153 @@
+#include "dataplane/from_guest/fetch.hpp"
+
+#include <algorithm>
+
+namespace netback::from_guest {
+namespace {
+
+// Buffers of a frame: whole ones, the last one in part.
+uint32_t buffers_for(const GuestFrame& frame) {
+  return (frame.bytes + FramePool::buffer_bytes - 1) / FramePool::buffer_bytes;
+}
+
+// A chain of empty buffers for `bytes` bytes, from the `count` buffers at `buffers`.
+rte_mbuf* make_chain(rte_mbuf* const* buffers, uint32_t count, uint32_t bytes) {
+  rte_mbuf* first = buffers[0];
+  first->pkt_len = bytes;
+  first->nb_segs = static_cast<uint16_t>(count);
+  for (uint32_t i = 0; i < count; ++i) {
+    const uint32_t here = std::min(bytes, FramePool::buffer_bytes);
+    buffers[i]->data_len = static_cast<uint16_t>(here);
+    buffers[i]->next = i + 1 < count ? buffers[i + 1] : nullptr;
+    bytes -= here;
+  }
+  return first;
+}
+
+// Where the next bytes of a chain go.
+struct ChainCursor {
+  rte_mbuf* buffer;
+  uint32_t at = 0;
+
+  // Plans `bytes` bytes of a slot; false when the guest's side is out of bounds.
+  bool add(CopyPlan& plan, uint32_t reference, uint32_t offset, uint32_t bytes) {
+    while (bytes > 0) {
+      if (at == buffer->data_len) {
+        buffer = buffer->next;
+        at = 0;
+      }
+      const uint32_t here = std::min(bytes, uint32_t{buffer->data_len} - at);
+      if (!plan.add(reference, offset, rte_pktmbuf_mtod_offset(buffer, uint8_t*, at), here))
+        return false;
+      at += here;
+      offset += here;
+      bytes -= here;
+    }
+    return true;
+  }
+};
+
+void plan_frame(FromGuestBatch& batch, GuestFrame& frame, rte_mbuf* chain) {
+  const FromGuestSlot* slots = &batch.slots[frame.first_slot];
+  uint32_t first_bytes = frame.bytes;
+  for (uint32_t i = 1 + frame.extra_count; i < frame.slot_count; ++i)
+    first_bytes -= slots[i].request.size;
+  frame.first_copy = static_cast<uint16_t>(batch.copies.count());
+  ChainCursor cursor{chain};
+  const auto& first = slots[0].request;
+  bool planned = cursor.add(batch.copies, first.gref, first.offset, first_bytes);
+  for (uint32_t i = 1 + frame.extra_count; i < frame.slot_count && planned; ++i) {
+    const auto& slot = slots[i].request;
+    planned = cursor.add(batch.copies, slot.gref, slot.offset, slot.size);
+  }
+  NETBACK_CHECK(planned);  // decode checked the bounds, and the plan has room for a full batch
+  frame.copy_count = static_cast<uint8_t>(batch.copies.count() - frame.first_copy);
+}
+
+// Leaves in the rings what there are no buffers for, run by run; the buffers that are needed then.
+uint32_t shorten_to(FromGuestBatch& batch, uint32_t buffers_max) {
+  uint32_t buffers = 0;
+  for (uint32_t r = 0; r < batch.run_count; ++r) {
+    SlotRun& run = batch.runs[r];
+    for (uint32_t f = 0; f < run.frame_count; ++f) {
+      const GuestFrame& frame = batch.frames[run.first_frame + f];
+      const uint32_t wanted = frame.good() ? buffers_for(frame) : 0;
+      if (buffers + wanted > buffers_max) {
+        run.frame_count = static_cast<uint16_t>(f);
+        run.violation.reset();  // it lies behind frames that wait: seen again when they are taken
+      } else {
+        buffers += wanted;
+      }
+    }
+  }
+  return buffers;
+}
+
+uint32_t buffers_wanted(const FromGuestBatch& batch) {
+  uint32_t buffers = 0;
+  for (uint32_t f = 0; f < batch.frame_count; ++f)
+    if (batch.frames[f].good()) buffers += buffers_for(batch.frames[f]);
+  return buffers;
+}
+
+// A frame of 128 slots' worth cannot need more: frames are bounded by frame_bytes_max.
+constexpr uint32_t buffers_max =
+    limits::turn_slots_max * (netif::page_bytes / FramePool::buffer_bytes + 1);
+
+void drop_failed(FromGuestBatch& batch) {
+  for (uint32_t r = 0; r < batch.run_count; ++r) {
+    const SlotRun& run = batch.runs[r];
+    for (uint32_t f = run.first_frame; f < uint32_t{run.first_frame} + run.frame_count; ++f) {
+      GuestFrame& frame = batch.frames[f];
+      if (!frame.good() || batch.copies.ok(frame.first_copy, frame.copy_count)) continue;
+      frame.verdict = QueueCounter::from_guest_drop_copy_failed_frames;
+      rte_pktmbuf_free(batch.mbufs[f]);
+    }
+  }
+}
+
+void count_copies(FromGuestBatch& batch, uint32_t calls, uint32_t slots, WorkerCounters& counters) {
+  counters.add(WorkerCounter::worker_from_guest_copy_calls, calls);
+  counters.add(WorkerCounter::worker_from_guest_copy_slots, slots);
+  for (uint32_t r = 0; r < batch.run_count; ++r) {
+    if (batch.runs[r].taken_slots == 0) continue;
+    batch.runs[r].queue->counters.add(QueueCounter::from_guest_copy_calls, calls);
+    batch.runs[r].queue->counters.add(QueueCounter::from_guest_copy_slots, slots);
+  }
+}
+
+}  // namespace
+
+bool fetch(FromGuestBatch& batch, FramePool& pool, Grants& grants, WorkerCounters& counters) {
+  if (batch.frame_count == 0) return true;
+  std::array<rte_mbuf*, buffers_max> buffers;
+  uint32_t wanted = buffers_wanted(batch);
+  NETBACK_CHECK(wanted <= buffers_max);
+  bool enough = true;
+  while (wanted > 0 && rte_pktmbuf_alloc_bulk(pool.mempool(), buffers.data(), wanted) != 0) {
+    enough = false;
+    wanted = shorten_to(batch, std::min(wanted - 1, pool.free_buffers()));
+  }
+  uint32_t next_buffer = 0, copied_slots = 0;
+  for (uint32_t r = 0; r < batch.run_count; ++r) {
+    SlotRun& run = batch.runs[r];
+    if (run.frame_count > 0) batch.copies.begin_vif(run.queue->domain);
+    for (uint32_t f = run.first_frame; f < uint32_t{run.first_frame} + run.frame_count; ++f) {
+      GuestFrame& frame = batch.frames[f];
+      run.taken_slots = static_cast<uint16_t>(run.taken_slots + frame.slot_count);
+      if (!frame.good()) continue;
+      const uint32_t count = buffers_for(frame);
+      batch.mbufs[f] = make_chain(&buffers[next_buffer], count, frame.bytes);
+      next_buffer += count;
+      plan_frame(batch, frame, batch.mbufs[f]);
+      copied_slots += frame.slot_count - frame.extra_count;
+    }
+    run.queue->from_guest.take(run.taken_slots);
+  }
+  const uint32_t calls = batch.copies.run(grants);
+  if (calls > 0) count_copies(batch, calls, copied_slots, counters);
+  drop_failed(batch);
+  return enough;
+}
+
+}  // namespace netback::from_guest

@@ -1,0 +1,65 @@
+#include "dataplane/from_guest/respond.hpp"
+
+#include <algorithm>
+
+namespace netback::from_guest {
+namespace {
+
+int16_t status_of(const GuestFrame& frame) {
+  return frame.good() || frame.verdict == QueueCounter::from_guest_multicast_answered
+             ? NETIF_RSP_OKAY
+             : NETIF_RSP_ERROR;
+}
+
+void answer_frame(GuestQueue& queue, const FromGuestBatch& batch, const GuestFrame& frame) {
+  const FromGuestSlot* slots = &batch.slots[frame.first_slot];
+  const int16_t status = status_of(frame);
+  for (uint32_t i = 0; i < frame.slot_count; ++i) {
+    const bool extra = i >= 1 && i <= frame.extra_count;
+    netif::FromGuestResponse response{};
+    response.id = extra ? 0 : slots[i].request.id;
+    response.status = extra ? int16_t{NETIF_RSP_NULL} : status;
+    queue.from_guest.answer(response);
+  }
+}
+
+void answer_run(const SlotRun& run, const FromGuestBatch& batch) {
+  GuestQueue& queue = *run.queue;
+  uint32_t extras = 0;
+  for (uint32_t f = run.first_frame; f < uint32_t{run.first_frame} + run.frame_count; ++f) {
+    const GuestFrame& frame = batch.frames[f];
+    answer_frame(queue, batch, frame);
+    if (!frame.good()) queue.counters.add(frame.verdict);
+    extras += frame.extra_count;
+  }
+  queue.counters.add(QueueCounter::from_guest_slots, run.taken_slots);
+  queue.counters.add(QueueCounter::from_guest_extra_slots, extras);
+  NETBACK_CHECK(queue.from_guest.unanswered() == 0);
+}
+
+}  // namespace
+
+void publish(GuestQueue& queue, EventChannels& events) {
+  if (queue.from_guest.unpublished() == 0 || !queue.from_guest.publish()) return;
+  queue.counters.add(QueueCounter::from_guest_notifications);
+  events.notify(queue.from_guest_port);
+}
+
+void respond(FromGuestBatch& batch, std::vector<GuestQueue*>& holding, EventChannels& events) {
+  for (uint32_t r = 0; r < batch.run_count; ++r) {
+    const SlotRun& run = batch.runs[r];
+    if (run.taken_slots == 0) continue;
+    if (run.queue->from_guest.unpublished() == 0) holding.push_back(run.queue);
+    answer_run(run, batch);
+    run.queue->answered_this_turn = true;
+  }
+  std::erase_if(holding, [&](GuestQueue* queue) {
+    const bool more_may_come =
+        queue->answered_this_turn && queue->from_guest.unpublished() < limits::held_answers_max;
+    queue->answered_this_turn = false;
+    if (!more_may_come) publish(*queue, events);
+    return !more_may_come;
+  });
+}
+
+}  // namespace netback::from_guest

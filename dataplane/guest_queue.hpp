@@ -1,0 +1,94 @@
+// One queue of a vif: a from_guest and a to_guest ring. A Connection (control) makes it and lends
+// it to a worker from AttachQueue to the ack of DetachQueue.
+#pragma once
+
+#include <rte_ether.h>
+#include "lib/xen/c_api.hpp"
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+
+#include "dataplane/counters.hpp"
+#include "dataplane/frame.hpp"
+#include "dataplane/limits.hpp"
+#include "lib/xen/ring.hpp"
+
+namespace netback {
+
+// What was agreed with the guest and asked by the operator. Control makes it, nobody changes it;
+// a new one replaces it (UseSettings).
+struct VifSettings {
+  rte_ether_addr mac{};
+  uint32_t frame_bytes_max = 1514;  // mtu + 14; a VLAN tag may add 4
+  bool takes_chains = false;        // the guest's feature-sg: frames of several slots
+  bool takes_blank_ipv4 = true;     // not the guest's feature-no-csum-offload
+  bool takes_blank_ipv6 = false;    // the guest's feature-ipv6-csum-offload
+  bool gso_tcpv4_offered = false;   // we wrote feature-gso-tcpv4 = 1: not before it is built
+  bool gso_tcpv6_offered = false;
+  bool lock_mac = false;  // frames with another source address are dropped
+  uint32_t backlog_frames_max = limits::backlog_frames_max;
+  uint32_t stall_ms = limits::stall_ms;
+};
+
+// What a guest did that no honest guest does. Its vif is quarantined (design 10).
+#define NETBACK_VIOLATIONS(X)                                         \
+  X(impossible_producer, "claims more requests than the ring holds")  \
+  X(missing_extra_info, "announces extra info that does not follow")  \
+  X(bad_extra_type, "extra info of an invalid type")                  \
+  X(too_many_extras, "endless extra info")                            \
+  X(bad_gso, "segmentation of size 0 or of an unknown type")          \
+  X(unfinished_frame, "a frame that goes on beyond the last request") \
+  X(too_many_slots, "a frame of more than 21 slots")                  \
+  X(crosses_page, "a slot that reaches beyond its page")
+#define NETBACK_VIOLATION_ENUM(name, text) name,
+#define NETBACK_VIOLATION_TEXT(name, text) text,
+enum class Violation : uint8_t { NETBACK_VIOLATIONS(NETBACK_VIOLATION_ENUM) };
+inline constexpr auto violation_text =
+    std::to_array<std::string_view>({NETBACK_VIOLATIONS(NETBACK_VIOLATION_TEXT)});
+
+// Frames that wait for the guest to post slots, oldest first.
+class Backlog {
+ public:
+  uint32_t count() const { return tail_ - head_; }
+  rte_mbuf* at(uint32_t i) const { return frames_[(head_ + i) % frames_.size()]; }
+  void push(rte_mbuf* frame) {
+    NETBACK_CHECK(count() < frames_.size());
+    frames_[tail_++ % frames_.size()] = frame;
+  }
+  void pop(uint32_t frames) {
+    NETBACK_CHECK(frames <= count());
+    head_ += frames;
+  }
+
+ private:
+  std::array<rte_mbuf*, limits::backlog_frames_max> frames_;
+  uint32_t head_ = 0, tail_ = 0;
+};
+static_assert((limits::backlog_frames_max & (limits::backlog_frames_max - 1)) == 0);
+
+struct GuestQueue {
+  // Constant while attached.
+  uint16_t vif;  // index of the vif in this process, below limits::vifs_max
+  uint16_t domain;
+  evtchn_port_t from_guest_port;  // our ends; one and the same without split event channels
+  evtchn_port_t to_guest_port;
+
+  // The worker's while attached.
+  FromGuestRing from_guest;
+  ToGuestRing to_guest;
+  const VifSettings* settings;
+  Backlog backlog = {};
+  uint64_t backlog_since = 0;       // TSC when the backlog was last empty or shrank
+  uint32_t empty_turns = 0;         // in a row without a request: parks at a limit
+  bool answered_this_turn = false;  // between the answers and their publication
+  bool quarantined = false;
+  bool in_backlogged = false;  // listed in the worker's queues with a backlog
+  bool draining = false;       // takes nothing from the guest any more
+
+  // The worker writes, anyone reads.
+  QueueCounters counters = {};
+  std::atomic<bool> stalled = false;
+};
+
+}  // namespace netback

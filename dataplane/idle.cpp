@@ -1,0 +1,93 @@
+#include "dataplane/idle.hpp"
+
+#include <poll.h>
+#include <rte_cycles.h>
+#include <rte_ethdev.h>
+#include <sys/eventfd.h>
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "dataplane/to_guest/batch.hpp"
+
+namespace netback {
+namespace {
+
+uint64_t cycles_of(uint32_t spin_us) {
+  return spin_us == Idle::spin_always ? UINT64_MAX : spin_us * (rte_get_tsc_hz() / 1'000'000);
+}
+
+bool runs(const PortQueue* port) {
+  return port->running.load(std::memory_order_acquire);
+}
+
+}  // namespace
+
+Idle::Idle(uint32_t spin_us, Mailbox& mailbox, EventChannels& events)
+    : spin_cycles_(cycles_of(spin_us)), mailbox_(mailbox), events_(events) {}
+
+void Idle::after_turn(bool busy, uint64_t now, uint32_t sleep_us_max, QueueSet& queues,
+                      std::span<PortQueue* const> ports, WorkerCounters& counters) {
+  if (busy) {
+    last_work_ = now;
+    if (armed_) disarm_ports(ports);
+    armed_ = false;
+    return;
+  }
+  if (now - last_work_ < spin_cycles_) return;
+  if (!armed_) {
+    // Events first: taking them unmasks their ports, so that the next kick gets through.
+    events_.drain();
+    armed_ = true;
+    if (arm_all(queues, ports)) last_work_ = now;
+    return;  // one more turn looks at what came before the arming
+  }
+  counters.add(WorkerCounter::worker_sleeps);
+  sleep(sleep_us_max, ports);
+  armed_ = false;
+}
+
+// Whether there is work already.
+bool Idle::arm_all(QueueSet& queues, std::span<PortQueue* const> ports) {
+  bool more = false;
+  for (const auto* list : {&std::as_const(queues.hot()), &queues.parked()}) {
+    for (GuestQueue* queue : *list) {
+      if (queue->quarantined) continue;
+      if (!queue->draining) more |= queue->from_guest.arm();
+      // Buffers that the guest posts matter only to frames that wait for them.
+      if (queue->backlog.count() > 0) more |= queue->to_guest.arm(slots_for(queue->backlog.at(0)));
+    }
+  }
+  for (PortQueue* port : ports)
+    if (port->receive_fd >= 0 && runs(port)) rte_eth_dev_rx_intr_enable(port->port, port->queue);
+  return more;
+}
+
+void Idle::disarm_ports(std::span<PortQueue* const> ports) {
+  for (PortQueue* port : ports)
+    if (port->receive_fd >= 0 && runs(port)) rte_eth_dev_rx_intr_disable(port->port, port->queue);
+}
+
+void Idle::sleep(uint32_t sleep_us_max, std::span<PortQueue* const> ports) {
+  std::array<pollfd, limits::ports_max + 2> fds;
+  nfds_t count = 0;
+  fds[count++] = {mailbox_.worker_fd(), POLLIN, 0};
+  fds[count++] = {events_.fd(), POLLIN, 0};
+  for (PortQueue* port : ports) {
+    if (!runs(port)) continue;
+    if (port->receive_fd >= 0)
+      fds[count++] = {port->receive_fd, POLLIN, 0};
+    else
+      sleep_us_max = std::min(sleep_us_max, limits::sleep_us_without_interrupt);
+  }
+  const timespec at_most{.tv_sec = sleep_us_max / 1'000'000,
+                         .tv_nsec = long{sleep_us_max % 1'000'000} * 1000};
+  ppoll(fds.data(), count, &at_most, nullptr);
+  for (nfds_t i = 2; i < count; ++i) {  // the ports' are eventfds; the others are read elsewhere
+    eventfd_t events;
+    if (fds[i].revents & POLLIN) eventfd_read(fds[i].fd, &events);
+  }
+}
+
+}  // namespace netback

@@ -1,0 +1,56 @@
+// Every limit of the data path, with what holds between them.
+#pragma once
+
+#include <cstdint>
+
+#include "lib/netif/netif.hpp"
+
+namespace netback::limits {
+
+// One frame of a guest. Linux accepts a first slot and 18 more, drops at 19 and 20 more and
+// disables the device at 21 (drivers/net/xen-netback fatal_skb_slots); so do we.
+inline constexpr uint32_t further_slots_max = 18;
+inline constexpr uint32_t further_slots_tolerated = 20;
+// Extra-info slots of one frame. There are four types a guest may send; repeats overwrite.
+inline constexpr uint32_t extra_slots_max = 8;
+inline constexpr uint32_t chain_slots_max = 1 + extra_slots_max + further_slots_tolerated + 1;
+inline constexpr uint32_t ethernet_header_bytes = 14;
+inline constexpr uint32_t vlan_tag_bytes = 4;
+inline constexpr uint32_t frame_bytes_max = 65535;  // XEN_NETIF_MAX_TX_SIZE
+static_assert(frame_bytes_max == XEN_NETIF_MAX_TX_SIZE);
+static_assert(further_slots_max + 1 >= XEN_NETIF_NR_SLOTS_MIN);
+
+// One turn, from guests.
+inline constexpr uint32_t turn_slots_max = 128;  // beyond this a turn leaves the L1 cache
+inline constexpr uint32_t turn_runs_max = 32;
+inline constexpr uint32_t queue_share_slots_min =
+    32;  // when several queues want more than there is
+static_assert(queue_share_slots_min >= chain_slots_max, "a whole chain must fit a share");
+static_assert(turn_slots_max >= queue_share_slots_min);
+// Answers written and not yet published, to save notifications.
+inline constexpr uint32_t held_answers_max = 64;
+
+// One turn, to guests.
+inline constexpr uint32_t queue_to_guest_slots_max = 128;
+inline constexpr uint32_t turn_to_guest_slots_max = 256;
+inline constexpr uint32_t to_guest_slots_per_frame_max = 17;  // 65,535 bytes in pages, one to spare
+static_assert(to_guest_slots_per_frame_max * netif::page_bytes > frame_bytes_max);
+
+inline constexpr uint32_t port_burst_frames = 32;
+inline constexpr uint32_t ports_max = 32;  // RTE_MAX_ETHPORTS of Debian's DPDK
+inline constexpr uint32_t vifs_max = 4096;
+inline constexpr uint32_t frame_batch_max = 256;  // what passes through forward at once
+static_assert(frame_batch_max >= turn_slots_max + port_burst_frames);
+
+inline constexpr uint32_t backlog_frames_max = 512;
+inline constexpr uint32_t empty_turns_before_parking = 1000;
+inline constexpr uint32_t parked_looks_per_turn = 16;
+inline constexpr uint32_t commands_per_turn = 8;
+inline constexpr uint32_t command_queue_max = 256;
+
+inline constexpr uint32_t stall_ms = 10'000;  // a backlog that could not shrink
+inline constexpr uint32_t stall_ms_without_rx_notify = 30;
+inline constexpr uint32_t drain_ms = 2'000;
+inline constexpr uint32_t sleep_us_without_interrupt = 100;
+
+}  // namespace netback::limits

@@ -1,0 +1,99 @@
+#include "dataplane/offload.hpp"
+
+#include <rte_ip.h>
+#include <rte_net.h>
+#include <rte_tcp.h>
+#include <rte_udp.h>
+
+#include "dataplane/frame.hpp"
+
+namespace netback {
+namespace {
+
+bool is_ipv4(const rte_mbuf* frame) {
+  return RTE_ETH_IS_IPV4_HDR(frame->packet_type);
+}
+bool is_tcp(const rte_mbuf* frame) {
+  return (frame->packet_type & RTE_PTYPE_L4_MASK) == RTE_PTYPE_L4_TCP;
+}
+
+uint8_t* l3_of(rte_mbuf* frame) {
+  return rte_pktmbuf_mtod_offset(frame, uint8_t*, frame->l2_len);
+}
+
+// Bytes of L4 header and payload as the IP header has it; 0 when it cannot be.
+uint32_t l4_bytes(rte_mbuf* frame) {
+  uint32_t l3_bytes = 0;  // header included
+  if (is_ipv4(frame)) {
+    const auto* ip = reinterpret_cast<const rte_ipv4_hdr*>(l3_of(frame));
+    if (rte_ipv4_hdr_len(ip) < sizeof *ip) return 0;
+    l3_bytes = rte_be_to_cpu_16(ip->total_length);
+  } else {
+    const auto* ip = reinterpret_cast<const rte_ipv6_hdr*>(l3_of(frame));
+    l3_bytes = sizeof *ip + rte_be_to_cpu_16(ip->payload_len);
+  }
+  if (l3_bytes > frame->pkt_len - frame->l2_len || l3_bytes < frame->l3_len) return 0;
+  return l3_bytes - frame->l3_len;
+}
+
+void set_checksum(rte_mbuf* frame, uint16_t value) {
+  uint8_t* l4 = l3_of(frame) + frame->l3_len;
+  if (is_tcp(frame))
+    reinterpret_cast<rte_tcp_hdr*>(l4)->cksum = value;
+  else
+    reinterpret_cast<rte_udp_hdr*>(l4)->dgram_cksum = value;
+}
+
+uint16_t pseudo_header_sum(rte_mbuf* frame) {
+  if (is_ipv4(frame)) {
+    const auto* ip = reinterpret_cast<const rte_ipv4_hdr*>(l3_of(frame));
+    return rte_ipv4_phdr_cksum(ip, 0);
+  }
+  // With extension headers the base header's length and protocol are not those of L4.
+  rte_ipv6_hdr ip = *reinterpret_cast<const rte_ipv6_hdr*>(l3_of(frame));
+  ip.payload_len = rte_cpu_to_be_16(static_cast<uint16_t>(l4_bytes(frame)));
+  ip.proto = is_tcp(frame) ? IPPROTO_TCP : IPPROTO_UDP;
+  return rte_ipv6_phdr_cksum(&ip, 0);
+}
+
+}  // namespace
+
+bool parse_headers(rte_mbuf* frame) {
+  rte_net_hdr_lens lengths{};
+  frame->packet_type =
+      rte_net_get_ptype(frame, &lengths, RTE_PTYPE_L2_MASK | RTE_PTYPE_L3_MASK | RTE_PTYPE_L4_MASK);
+  frame->tx_offload = 0;
+  const uint32_t l4 = frame->packet_type & RTE_PTYPE_L4_MASK;
+  if (l4 != RTE_PTYPE_L4_TCP && l4 != RTE_PTYPE_L4_UDP) return false;
+  if (!is_ipv4(frame) && !RTE_ETH_IS_IPV6_HDR(frame->packet_type)) return false;
+  const size_t header = l4 == RTE_PTYPE_L4_TCP ? sizeof(rte_tcp_hdr) : sizeof(rte_udp_hdr);
+  if (lengths.l2_len + lengths.l3_len + header > frame->data_len) return false;
+  frame->l2_len = lengths.l2_len;
+  frame->l3_len = lengths.l3_len;
+  frame->l4_len = lengths.l4_len;
+  return l4_bytes(frame) >= header;
+}
+
+void complete_checksum(rte_mbuf* frame) {
+  NETBACK_CHECK(rte_mbuf_refcnt_read(frame) == 1);
+  set_checksum(frame, 0);
+  uint16_t payload = 0;
+  const int summed =
+      rte_raw_cksum_mbuf(frame, frame->l2_len + frame->l3_len, l4_bytes(frame), &payload);
+  NETBACK_CHECK(summed == 0);
+  uint32_t sum = uint32_t{payload} + pseudo_header_sum(frame);
+  sum = (sum & 0xffff) + (sum >> 16);
+  const auto folded = static_cast<uint16_t>(~sum);
+  // RFC 768: zero on the wire means "no checksum"; TCP does not mind the other zero either.
+  set_checksum(frame, folded == 0 ? 0xffff : folded);
+  set_checksum_state(frame, RTE_MBUF_F_RX_L4_CKSUM_GOOD);
+}
+
+void request_checksum(rte_mbuf* frame) {
+  NETBACK_CHECK(rte_mbuf_refcnt_read(frame) == 1);
+  set_checksum(frame, pseudo_header_sum(frame));
+  frame->ol_flags |= is_tcp(frame) ? RTE_MBUF_F_TX_TCP_CKSUM : RTE_MBUF_F_TX_UDP_CKSUM;
+  frame->ol_flags |= is_ipv4(frame) ? RTE_MBUF_F_TX_IPV4 : RTE_MBUF_F_TX_IPV6;
+}
+
+}  // namespace netback

@@ -1,0 +1,45 @@
+#include "dataplane/port/accept.hpp"
+
+#include <rte_ethdev.h>
+
+#include "dataplane/offload.hpp"
+
+namespace netback::port {
+namespace {
+
+// What a driver says of a frame, brought to what forwarding expects. Drivers leave words of the
+// mbuf's last life behind, and some mark frames "no checksum" that have none to fill in.
+void normalise(rte_mbuf* frame, uint16_t port) {
+  frame->port = port;
+  frame->ol_flags &= RTE_MBUF_F_RX_L4_CKSUM_MASK;
+  if (checksum_blank(frame) && !parse_headers(frame))
+    set_checksum_state(frame, RTE_MBUF_F_RX_L4_CKSUM_UNKNOWN);
+}
+
+}  // namespace
+
+void accept(std::span<PortQueue* const> ports, FrameBatch& frames) {
+  for (PortQueue* port : ports) {
+    if (frames.room() < limits::port_burst_frames) return;
+    if (!port->running.load(std::memory_order_acquire)) continue;
+    rte_mbuf** arrived = frames.mbufs.data() + frames.count;
+    const uint16_t count =
+        rte_eth_rx_burst(port->port, port->queue, arrived, limits::port_burst_frames);
+    if (count == 0) continue;
+    uint64_t bytes = 0;
+    for (uint16_t i = 0; i < count; ++i) {
+      bytes += arrived[i]->pkt_len;
+      // A frame whose header cannot be read goes nowhere (seed S6).
+      if (arrived[i]->data_len < limits::ethernet_header_bytes) [[unlikely]] {
+        drop(arrived[i], port->counters, PortCounter::port_drop_short_frames);
+        continue;
+      }
+      normalise(arrived[i], port->port);
+      frames.push(arrived[i]);
+    }
+    port->counters.add(PortCounter::port_received_frames, count);
+    port->counters.add(PortCounter::port_received_bytes, bytes);
+  }
+}
+
+}  // namespace netback::port

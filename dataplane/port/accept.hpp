@@ -1,0 +1,12 @@
+#pragma once
+
+#include <span>
+
+#include "dataplane/port/port_queue.hpp"
+
+namespace netback::port {
+
+// Takes up to a burst from each port into `frames`, as far as there is room.
+void accept(std::span<PortQueue* const> ports, FrameBatch& frames);
+
+}  // namespace netback::port

@@ -1,0 +1,36 @@
+// A queue pair of a DPDK port. Control's Port makes it and lends it to a worker.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "dataplane/counters.hpp"
+#include "dataplane/frame.hpp"
+
+namespace netback {
+
+// What the driver does by itself and can be trusted with (platform: port drivers that lie).
+struct PortCapabilities {
+  bool checksum = false;            // fills in TCP and UDP checksums, IPv4 and IPv6
+  bool chains = false;              // sends frames of several mbufs
+  uint32_t frame_bytes_max = 1514;  // untagged; a VLAN tag may add 4
+};
+
+struct PortQueue {
+  // Constant while attached.
+  uint16_t port;  // DPDK's number: also names the port in mbuf->port and in the ForwardTable
+  uint16_t queue = 0;
+  PortCapabilities can = {};
+  int receive_fd = -1;  // readable when frames wait and the receive interrupt is armed; -1: none
+
+  // Control sets it last on open and clears it first on close (seed S12).
+  std::atomic<bool> running = false;
+
+  // The worker's while attached.
+  FrameBatch outgoing = {};
+
+  // The worker writes, anyone reads.
+  PortCounters counters = {};
+};
+
+}  // namespace netback

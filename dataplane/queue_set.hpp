@@ -1,0 +1,40 @@
+// Which guest queues a turn looks at: every hot one, and the next few parked ones. A thousand idle
+// vifs must not slow one busy vif.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "dataplane/guest_queue.hpp"
+
+namespace netback {
+
+class QueueSet {
+ public:
+  QueueSet() {
+    hot_.reserve(limits::vifs_max);
+    parked_.reserve(limits::vifs_max);
+  }
+
+  void add(GuestQueue& queue);     // starts hot
+  void remove(GuestQueue& queue);  // harmless when it is not here
+
+  // Moves those of the next parked queues that have requests to the hot ones.
+  void look_at_parked();
+  // Says how collect found a queue; it parks after limits::empty_turns_before_parking empty turns.
+  // Invalidates positions at and after it when it parks.
+  bool parks(GuestQueue& queue, bool had_requests);
+
+  std::vector<GuestQueue*>& hot() { return hot_; }
+  const std::vector<GuestQueue*>& parked() const { return parked_; }
+  // The hot queue at which the next turn starts, so that none is always first.
+  uint32_t& cursor() { return cursor_; }
+
+ private:
+  std::vector<GuestQueue*> hot_;
+  std::vector<GuestQueue*> parked_;
+  uint32_t next_parked_ = 0;
+  uint32_t cursor_ = 0;
+};
+
+}  // namespace netback

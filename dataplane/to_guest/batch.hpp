@@ -1,0 +1,48 @@
+// What one turn delivers to guests, from copy to respond.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "dataplane/guest_queue.hpp"
+#include "lib/xen/grants.hpp"
+
+namespace netback {
+
+// Slots that a frame takes: its bytes in pages.
+inline uint32_t slots_for(const rte_mbuf* frame) {
+  return (frame->pkt_len + netif::page_bytes - 1) / netif::page_bytes;
+}
+
+// A frame and the neighbouring slots of the guest that take it.
+struct Delivery {
+  GuestQueue* queue;
+  rte_mbuf* frame;
+  uint16_t first_slot, slot_count;  // in slots
+  uint16_t first_copy, copy_count;  // in copies
+  bool bad_reference;               // a slot was posted that nothing can be copied to
+};
+
+struct ToGuestBatch {
+  // A slot's bytes come from as many pieces as the frame's chain has there; ours hold 2 KiB.
+  static constexpr uint32_t copies_max = limits::turn_to_guest_slots_max * 4;
+
+  struct Violator {
+    GuestQueue* queue;
+    uint32_t slot;  // ring position
+  };
+
+  uint32_t delivery_count = 0, slot_count = 0, violator_count = 0;
+  std::array<Delivery, limits::turn_to_guest_slots_max> deliveries;
+  std::array<netif::ToGuestRequest, limits::turn_to_guest_slots_max> slots;
+  std::array<Violator, limits::turn_to_guest_slots_max> violators;  // of impossible_producer
+  CopyPlan copies{CopyPlan::Direction::to_guest, copies_max};
+  uint32_t cursor = 0;  // the backlogged queue at which the next turn starts
+
+  void clear() {
+    delivery_count = slot_count = violator_count = 0;
+    copies.clear();
+  }
+};
+
+}  // namespace netback

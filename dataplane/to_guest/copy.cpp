@@ -1,0 +1,134 @@
+#include "dataplane/to_guest/copy.hpp"
+
+#include <rte_cycles.h>
+
+#include <algorithm>
+
+#include "dataplane/offload.hpp"
+
+namespace netback::to_guest {
+namespace {
+
+// Plans one slot: the next `bytes` bytes of the chain to the start of the guest's page.
+bool plan_slot(CopyPlan& plan, uint32_t reference, const rte_mbuf*& piece, uint32_t& at,
+               uint32_t bytes) {
+  uint32_t offset = 0;
+  while (offset < bytes) {
+    if (at == piece->data_len) {
+      piece = piece->next;
+      at = 0;
+      continue;
+    }
+    const uint32_t here = std::min(bytes - offset, uint32_t{piece->data_len} - at);
+    if (!plan.add(reference, offset, rte_pktmbuf_mtod_offset(piece, uint8_t*, at), here))
+      return false;
+    at += here;
+    offset += here;
+  }
+  return true;
+}
+
+void plan_delivery(ToGuestBatch& batch, Delivery& delivery) {
+  const rte_mbuf* piece = delivery.frame;
+  uint32_t at = 0, left = delivery.frame->pkt_len;
+  delivery.first_copy = static_cast<uint16_t>(batch.copies.count());
+  for (uint32_t i = 0; i < delivery.slot_count; ++i) {
+    const uint32_t here = std::min(left, netif::page_bytes);
+    const uint32_t reference = batch.slots[delivery.first_slot + i].gref;
+    if (!plan_slot(batch.copies, reference, piece, at, here)) {
+      delivery.bad_reference = true;
+      break;
+    }
+    left -= here;
+  }
+  delivery.copy_count = static_cast<uint16_t>(batch.copies.count() - delivery.first_copy);
+}
+
+// A guest that does not fill in checksums gets them filled in.
+void settle_checksum(rte_mbuf* frame, const VifSettings& settings) {
+  if (!checksum_blank(frame)) return;
+  const bool ipv4 = RTE_ETH_IS_IPV4_HDR(frame->packet_type);
+  if (!(ipv4 ? settings.takes_blank_ipv4 : settings.takes_blank_ipv6)) complete_checksum(frame);
+}
+
+// The most copies a frame can take: a cut at the end of each slot, each piece, each local page.
+uint32_t copies_for(const rte_mbuf* frame) {
+  return slots_for(frame) * 2 + frame->nb_segs * 2;
+}
+
+uint32_t plan_queue(GuestQueue& queue, uint32_t posted, ToGuestBatch& batch) {
+  const uint32_t slots_max = std::min({posted, limits::queue_to_guest_slots_max,
+                                       limits::turn_to_guest_slots_max - batch.slot_count});
+  uint32_t taken = 0;
+  for (uint32_t i = 0; i < queue.backlog.count(); ++i) {
+    rte_mbuf* frame = queue.backlog.at(i);
+    const uint32_t slots = slots_for(frame);
+    if (taken + slots > slots_max || copies_for(frame) > batch.copies.room()) break;
+    settle_checksum(frame, *queue.settings);
+    queue.to_guest.copy_out(taken, {&batch.slots[batch.slot_count], slots});
+    Delivery& delivery = batch.deliveries[batch.delivery_count++];
+    delivery = {.queue = &queue,
+                .frame = frame,
+                .first_slot = static_cast<uint16_t>(batch.slot_count),
+                .slot_count = static_cast<uint16_t>(slots),
+                .first_copy = 0,
+                .copy_count = 0,
+                .bad_reference = false};
+    plan_delivery(batch, delivery);
+    batch.slot_count += slots;
+    taken += slots;
+  }
+  return taken;
+}
+
+void count_copies(ToGuestBatch& batch, uint32_t calls, WorkerCounters& counters) {
+  counters.add(WorkerCounter::worker_to_guest_copy_calls, calls);
+  counters.add(WorkerCounter::worker_to_guest_copy_slots, batch.slot_count);
+  const GuestQueue* counted = nullptr;
+  for (uint32_t d = 0; d < batch.delivery_count; ++d) {
+    GuestQueue* queue = batch.deliveries[d].queue;
+    if (queue == counted) continue;
+    counted = queue;
+    queue->counters.add(QueueCounter::to_guest_copy_calls, calls);
+    queue->counters.add(QueueCounter::to_guest_copy_slots, batch.slot_count);
+  }
+}
+
+}  // namespace
+
+void copy(std::span<GuestQueue* const> backlogged, ToGuestBatch& batch, Grants& grants,
+          WorkerCounters& counters) {
+  batch.clear();
+  if (backlogged.empty()) return;
+  for (size_t i = 0; i < backlogged.size(); ++i) {
+    if (batch.slot_count == limits::turn_to_guest_slots_max) break;
+    GuestQueue& queue = *backlogged[(batch.cursor + i) % backlogged.size()];
+    const auto posted = queue.to_guest.available();
+    if (!posted) [[unlikely]] {
+      if (batch.violator_count < batch.violators.size())
+        batch.violators[batch.violator_count++] = {&queue, queue.to_guest.next_slot()};
+      continue;
+    }
+    if (*posted == 0) continue;
+    batch.copies.begin_vif(queue.domain);
+    queue.to_guest.take(plan_queue(queue, *posted, batch));
+  }
+  ++batch.cursor;
+  const uint32_t calls = batch.copies.run(grants);
+  if (calls > 0) count_copies(batch, calls, counters);
+}
+
+void drop_stalled(std::span<GuestQueue* const> backlogged, uint64_t now) {
+  const uint64_t cycles_per_ms = rte_get_tsc_hz() / 1000;
+  for (GuestQueue* queue : backlogged) {
+    const uint32_t waiting = queue->backlog.count();
+    if (waiting == 0 || now - queue->backlog_since < queue->settings->stall_ms * cycles_per_ms)
+      continue;
+    for (uint32_t i = 0; i < waiting; ++i)
+      drop(queue->backlog.at(i), queue->counters, QueueCounter::to_guest_drop_stalled_frames);
+    queue->backlog.pop(waiting);
+    queue->stalled.store(true, std::memory_order_relaxed);
+  }
+}
+
+}  // namespace netback::to_guest

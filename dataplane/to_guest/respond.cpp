@@ -1,0 +1,78 @@
+#include "dataplane/to_guest/respond.hpp"
+
+#include <algorithm>
+
+namespace netback::to_guest {
+namespace {
+
+// netif numbers these two flags the other way round than those of the from_guest ring.
+uint16_t checksum_flags(const rte_mbuf* frame) {
+  switch (checksum_state(frame)) {
+    case RTE_MBUF_F_RX_L4_CKSUM_NONE:
+      return NETRXF_csum_blank | NETRXF_data_validated;
+    case RTE_MBUF_F_RX_L4_CKSUM_GOOD:
+      return NETRXF_data_validated;
+    default:
+      return 0;
+  }
+}
+
+// Every slot of a frame that could not be copied is an ERROR of its own, never half a frame.
+void answer_delivery(const ToGuestBatch& batch, const Delivery& delivery, bool copied) {
+  uint32_t left = delivery.frame->pkt_len;
+  for (uint32_t i = 0; i < delivery.slot_count; ++i) {
+    netif::ToGuestResponse response{};
+    response.id = batch.slots[delivery.first_slot + i].id;
+    response.status = NETIF_RSP_ERROR;
+    if (copied) {
+      const uint32_t here = std::min(left, netif::page_bytes);
+      left -= here;
+      response.status = static_cast<int16_t>(here);
+      response.flags = i == 0 ? checksum_flags(delivery.frame) : 0;
+      if (left > 0) response.flags |= NETRXF_more_data;
+    }
+    delivery.queue->to_guest.answer(response);
+  }
+}
+
+void finish(const ToGuestBatch& batch, const Delivery& delivery, uint64_t now) {
+  GuestQueue& queue = *delivery.queue;
+  const bool copied =
+      !delivery.bad_reference && batch.copies.ok(delivery.first_copy, delivery.copy_count);
+  answer_delivery(batch, delivery, copied);
+  queue.backlog.pop(1);
+  queue.backlog_since = now;
+  queue.stalled.store(false, std::memory_order_relaxed);
+  queue.counters.add(QueueCounter::to_guest_slots, delivery.slot_count);
+  if (!copied)
+    return drop(delivery.frame, queue.counters, QueueCounter::to_guest_drop_copy_failed_frames);
+  queue.counters.add(QueueCounter::to_guest_frames);
+  queue.counters.add(QueueCounter::to_guest_bytes, delivery.frame->pkt_len);
+  rte_pktmbuf_free(delivery.frame);
+}
+
+void publish(GuestQueue& queue, EventChannels& events) {
+  NETBACK_CHECK(queue.to_guest.unanswered() == 0);
+  if (!queue.to_guest.publish()) return;
+  queue.counters.add(QueueCounter::to_guest_notifications);
+  events.notify(queue.to_guest_port);
+}
+
+}  // namespace
+
+void respond(ToGuestBatch& batch, std::vector<GuestQueue*>& backlogged, EventChannels& events,
+             uint64_t now) {
+  for (uint32_t d = 0; d < batch.delivery_count; ++d) {
+    finish(batch, batch.deliveries[d], now);
+    GuestQueue* queue = batch.deliveries[d].queue;
+    const bool last_of_queue =
+        d + 1 == batch.delivery_count || batch.deliveries[d + 1].queue != queue;
+    if (last_of_queue) publish(*queue, events);
+  }
+  std::erase_if(backlogged, [](GuestQueue* queue) {
+    queue->in_backlogged = queue->backlog.count() > 0;
+    return !queue->in_backlogged;
+  });
+}
+
+}  // namespace netback::to_guest

@@ -1,0 +1,167 @@
+#include "dataplane/worker.hpp"
+
+#include <rte_cycles.h>
+
+#include <algorithm>
+
+#include "dataplane/forward.hpp"
+#include "dataplane/from_guest/collect.hpp"
+#include "dataplane/from_guest/decode.hpp"
+#include "dataplane/from_guest/fetch.hpp"
+#include "dataplane/from_guest/inspect.hpp"
+#include "dataplane/from_guest/respond.hpp"
+#include "dataplane/port/accept.hpp"
+#include "dataplane/port/transmit.hpp"
+#include "dataplane/to_guest/copy.hpp"
+#include "dataplane/to_guest/respond.hpp"
+
+namespace netback {
+
+Worker::Worker(const WorkerOptions& options, Mailbox& mailbox, Grants& grants,
+               EventChannels& events, FramePool& pool)
+    : mailbox_(mailbox),
+      grants_(grants),
+      events_(events),
+      pool_(pool),
+      idle_(options.spin_us, mailbox, events) {
+  ports_.reserve(limits::ports_max);
+  holding_.reserve(limits::vifs_max);
+  backlogged_.reserve(limits::vifs_max);
+  drains_.reserve(limits::vifs_max);
+}
+
+void Worker::run() {
+  last_turn_ended_ = rte_rdtsc();
+  while (!stopped_) {
+    const uint64_t started = rte_rdtsc();
+    const bool busy = turn();
+    const uint64_t now = rte_rdtsc();
+    count_turn(busy, started, now);
+    idle_.after_turn(busy, now, sleep_us_max(), queues_, ports_, counters_);
+  }
+}
+
+bool Worker::turn() {
+  take_commands();
+  if (table_ == nullptr) return false;
+  const uint64_t now = rte_rdtsc();
+
+  from_guest::collect(queues_, from_guest_);
+  from_guest::decode(from_guest_);
+  if (!from_guest::fetch(from_guest_, pool_, grants_, counters_))
+    counters_.add(WorkerCounter::worker_pool_empty_turns);
+  from_guest::inspect(from_guest_, frames_);
+  from_guest::respond(from_guest_, holding_, events_);
+
+  port::accept(ports_, frames_);
+  const bool arrived = frames_.count > 0;
+  forward(*table_, frames_, pool_, backlogged_, now);
+  port::transmit(ports_, *table_, pool_);
+
+  to_guest::copy(backlogged_, to_guest_, grants_, counters_);
+  to_guest::respond(to_guest_, backlogged_, events_, now);
+  to_guest::drop_stalled(backlogged_, now);
+
+  quarantine_violators();
+  finish_drains(now);
+  return arrived || to_guest_.delivery_count > 0 || from_guest_.frame_count > 0;
+}
+
+void Worker::take_commands() {
+  Command command;
+  for (uint32_t i = 0; i < limits::commands_per_turn && mailbox_.next_command(command); ++i)
+    if (apply(command)) mailbox_.report(Acked{command.sequence});
+}
+
+bool Worker::apply(const Command& command) {
+  if (const auto* attach_queue = std::get_if<AttachQueue>(&command.what)) {
+    attach(*attach_queue->queue);
+  } else if (const auto* detach_queue = std::get_if<DetachQueue>(&command.what)) {
+    GuestQueue& queue = *detach_queue->queue;
+    if (detach_queue->drain && queue.backlog.count() > 0 && !queue.quarantined) {
+      queue.draining = true;
+      const uint64_t wait = limits::drain_ms * (rte_get_tsc_hz() / 1000);
+      drains_.push_back({command.sequence, &queue, rte_rdtsc() + wait});
+      return false;
+    }
+    detach(queue);
+  } else if (const auto* attach_port = std::get_if<AttachPort>(&command.what)) {
+    ports_.push_back(attach_port->port);
+  } else if (const auto* detach_port = std::get_if<DetachPort>(&command.what)) {
+    std::erase(ports_, detach_port->port);
+  } else if (const auto* use_table = std::get_if<UseTable>(&command.what)) {
+    table_ = use_table->table;
+  } else if (const auto* use_settings = std::get_if<UseSettings>(&command.what)) {
+    use_settings->queue->settings = use_settings->settings;
+  } else {
+    stopped_ = true;
+  }
+  return true;
+}
+
+void Worker::attach(GuestQueue& queue) {
+  queue.backlog_since = rte_rdtsc();
+  queues_.add(queue);
+}
+
+// Afterwards nothing of the queue is here, and every slot taken is answered and published.
+void Worker::detach(GuestQueue& queue) {
+  from_guest::publish(queue, events_);
+  std::erase(holding_, &queue);
+  drop_backlog(queue);
+  queues_.remove(queue);
+}
+
+void Worker::drop_backlog(GuestQueue& queue) {
+  const uint32_t waiting = queue.backlog.count();
+  for (uint32_t i = 0; i < waiting; ++i)
+    drop(queue.backlog.at(i), queue.counters, QueueCounter::to_guest_drop_detached_frames);
+  queue.backlog.pop(waiting);
+  std::erase(backlogged_, &queue);
+  queue.in_backlogged = false;
+}
+
+void Worker::finish_drains(uint64_t now) {
+  std::erase_if(drains_, [&](const Drain& drain) {
+    if (drain.queue->backlog.count() > 0 && !drain.queue->quarantined && now < drain.deadline)
+      return false;
+    detach(*drain.queue);
+    mailbox_.report(Acked{drain.sequence});
+    return true;
+  });
+}
+
+void Worker::quarantine_violators() {
+  for (uint32_t r = 0; r < from_guest_.run_count; ++r) {
+    const SlotRun& run = from_guest_.runs[r];
+    if (run.violation) quarantine(*run.queue, *run.violation, run.violation_slot);
+  }
+  for (uint32_t v = 0; v < to_guest_.violator_count; ++v)
+    quarantine(*to_guest_.violators[v].queue, Violation::impossible_producer,
+               to_guest_.violators[v].slot);
+  from_guest_.run_count = 0;
+}
+
+// Every taken slot is answered by now (respond ran); the same rings are never polled again.
+void Worker::quarantine(GuestQueue& queue, Violation violation, uint32_t slot) {
+  if (queue.quarantined) return;
+  queue.quarantined = true;
+  detach(queue);
+  mailbox_.report(Quarantined{&queue, violation, slot});
+}
+
+void Worker::count_turn(bool busy, uint64_t started, uint64_t ended) {
+  counters_.add(WorkerCounter::worker_turns);
+  counters_.add(WorkerCounter::worker_cycles, ended - last_turn_ended_);  // sleep included
+  last_turn_ended_ = ended;
+  if (!busy) return;
+  counters_.add(WorkerCounter::worker_busy_turns);
+  counters_.add(WorkerCounter::worker_busy_cycles, ended - started);
+}
+
+uint32_t Worker::sleep_us_max() const {
+  if (!drains_.empty()) return 1'000;
+  return backlogged_.empty() ? 1'000'000 : 10'000;  // a stall is noticed within 10 ms
+}
+
+}  // namespace netback

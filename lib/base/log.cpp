@@ -1,0 +1,15 @@
+#include "lib/base/log.hpp"
+
+#include <spdlog/sinks/stdout_sinks.h>
+
+namespace netback::log {
+
+void start(const std::string& level) {
+  auto logger = spdlog::stderr_logger_st("dpdk-netback");
+  logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e %n %l: %v");
+  spdlog::set_default_logger(logger);
+  const auto parsed = spdlog::level::from_str(level);
+  spdlog::set_level(parsed == spdlog::level::off ? spdlog::level::info : parsed);
+}
+
+}  // namespace netback::log

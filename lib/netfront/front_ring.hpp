@@ -1,0 +1,80 @@
+// The guest's half of a ring on a page of our own: what the tests' guests are made of. It does as
+// it is told, lies included.
+#pragma once
+
+#include <atomic>
+
+#include <cstdint>
+#include <cstring>
+#include <optional>
+
+#include "lib/netif/netif.hpp"
+
+namespace netback {
+
+template <class Request, class Response>
+class FrontRing {
+ public:
+  union Slot {
+    Request request;
+    Response response;
+  };
+  static constexpr uint32_t size = netif::ring_slots;
+
+  // Initialises the page as a frontend does (SHARED_RING_INIT), from index `start` on.
+  explicit FrontRing(void* page, uint32_t start = 0) : shared_(static_cast<Shared*>(page)) {
+    std::memset(page, 0, netif::page_bytes);
+    shared_->req_prod = shared_->rsp_prod = produced_ = consumed_ = start;
+    shared_->req_event = shared_->rsp_event = start + 1;
+  }
+
+  // Writes the next request; the backend sees it after push().
+  void put(const Request& request) { slot(produced_++).request = request; }
+  // An extra-info slot lies over a from_guest request.
+  void put(const netif::ExtraInfo& extra) {
+    static_assert(sizeof(netif::ExtraInfo) <= sizeof(Slot));
+    std::memcpy(&slot(produced_++), &extra, sizeof extra);
+  }
+
+  // True when the backend asked to be notified.
+  bool push() {
+    const uint32_t before = shared_->req_prod;
+    std::atomic_ref(shared_->req_prod).store(produced_, std::memory_order_release);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    return produced_ - shared_->req_event < produced_ - before;
+  }
+
+  // The next published response.
+  std::optional<Response> get() {
+    if (std::atomic_ref(shared_->rsp_prod).load(std::memory_order_acquire) == consumed_)
+      return std::nullopt;
+    return slot(consumed_++).response;
+  }
+  // Asks for a notification with the `ahead`th response from here.
+  void ask_event(uint32_t ahead = 1) { shared_->rsp_event = consumed_ + ahead; }
+
+  uint32_t produced() const { return produced_; }
+  uint32_t consumed() const { return consumed_; }
+  uint32_t free_slots() const { return size - (produced_ - consumed_); }
+  // For lies and for looking: the words and slots as they are in the page.
+  uint32_t& req_prod() { return shared_->req_prod; }
+  uint32_t& req_event() { return shared_->req_event; }
+  uint32_t& rsp_prod() { return shared_->rsp_prod; }
+  uint32_t& rsp_event() { return shared_->rsp_event; }
+  Slot& slot(uint32_t position) { return shared_->slots[position & (size - 1)]; }
+
+ private:
+  struct Shared {
+    uint32_t req_prod, req_event, rsp_prod, rsp_event;
+    uint8_t pad[48];
+    Slot slots[size];
+  };
+  Shared* shared_;
+  uint32_t produced_ = 0;
+  uint32_t consumed_ = 0;
+};
+
+using FromGuestFrontRing = FrontRing<netif::FromGuestRequest, netif::FromGuestResponse>;
+using ToGuestFrontRing = FrontRing<netif::ToGuestRequest, netif::ToGuestResponse>;
+
+}  // namespace netback

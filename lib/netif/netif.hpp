@@ -1,0 +1,90 @@
+// The netif wire format (xen/io/netif.h of libxen-dev) with its sizes asserted, what Linux added to
+// it, and the xenstore keys by name.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include <xen/grant_table.h>
+#include <xen/io/netif.h>
+#include <xen/io/xenbus.h>
+#include <xen/xen.h>
+
+#undef mb
+#undef rmb
+#undef wmb
+
+namespace netback::netif {
+
+using FromGuestRequest = netif_tx_request;  // the guest's "tx": a frame on its way from the guest
+using FromGuestResponse = netif_tx_response;
+using ToGuestRequest = netif_rx_request;  // the guest's "rx": a buffer it posted for a frame
+using ToGuestResponse = netif_rx_response;
+using ExtraInfo = netif_extra_info;
+
+inline constexpr uint32_t page_bytes = 4096;  // Xen's granularity, whatever the kernel's page size
+inline constexpr uint32_t ring_slots = 256;
+
+static_assert(sizeof(FromGuestRequest) == 12 && sizeof(FromGuestResponse) == 4);
+static_assert(sizeof(ToGuestRequest) == 8 && sizeof(ToGuestResponse) == 8);
+static_assert(sizeof(ExtraInfo) == 8);
+static_assert(__CONST_RING_SIZE(netif_tx, page_bytes) == ring_slots);
+static_assert(__CONST_RING_SIZE(netif_rx, page_bytes) == ring_slots);
+// What a restart relies on: a response leaves the request's id where it can be found again
+// (from_guest: the id lies behind the response; to_guest: both have it first).
+static_assert(offsetof(FromGuestRequest, id) >= sizeof(FromGuestResponse));
+static_assert(offsetof(ToGuestRequest, id) == offsetof(ToGuestResponse, id));
+
+// Linux's sixth extra type (include/xen/interface/io/netif.h). We may send it; from a guest it is a
+// violation.
+inline constexpr uint8_t extra_type_xdp = 5;
+
+// Grant references below this are reserved (console, xenstore): no guest grants a frame by them.
+inline constexpr uint32_t first_reference = GNTTAB_NR_RESERVED_ENTRIES;
+
+enum class XenbusState : uint8_t {
+  unknown = XenbusStateUnknown,  // also: the node is gone
+  initialising = XenbusStateInitialising,
+  init_wait = XenbusStateInitWait,
+  initialised = XenbusStateInitialised,
+  connected = XenbusStateConnected,
+  closing = XenbusStateClosing,
+  closed = XenbusStateClosed,
+  reconfiguring = XenbusStateReconfiguring,
+  reconfigured = XenbusStateReconfigured,
+};
+
+namespace keys {
+// In our directory, written by us.
+inline constexpr char state[] = "state";
+inline constexpr char feature_rx_copy[] = "feature-rx-copy";
+inline constexpr char feature_rx_flip[] = "feature-rx-flip";
+inline constexpr char feature_sg[] = "feature-sg";
+inline constexpr char feature_ipv6_csum_offload[] = "feature-ipv6-csum-offload";
+inline constexpr char feature_split_event_channels[] = "feature-split-event-channels";
+inline constexpr char carrier[] = "carrier";
+inline constexpr char error[] = "error";
+// In our directory, written by the toolstack.
+inline constexpr char frontend[] = "frontend";
+inline constexpr char frontend_id[] = "frontend-id";
+inline constexpr char online[] = "online";
+inline constexpr char hotplug_status[] = "hotplug-status";
+inline constexpr char mac[] = "mac";
+inline constexpr char bridge[] = "bridge";
+inline constexpr char nic[] = "nic";
+inline constexpr char rate[] = "rate";
+inline constexpr char mtu[] = "mtu";
+inline constexpr char need_rx_filter[] = "SUNW-need-rx-filter";
+// In the guest's directory, written by the guest.
+inline constexpr char tx_ring_ref[] = "tx-ring-ref";
+inline constexpr char rx_ring_ref[] = "rx-ring-ref";
+inline constexpr char event_channel[] = "event-channel";
+inline constexpr char event_channel_tx[] = "event-channel-tx";
+inline constexpr char event_channel_rx[] = "event-channel-rx";
+inline constexpr char request_rx_copy[] = "request-rx-copy";
+inline constexpr char feature_rx_notify[] = "feature-rx-notify";
+inline constexpr char feature_no_csum_offload[] = "feature-no-csum-offload";
+inline constexpr char multi_queue_num_queues[] = "multi-queue-num-queues";
+}  // namespace keys
+
+}  // namespace netback::netif

@@ -1,0 +1,97 @@
+// Grant references of guests through libxengnttab: mapping of ring pages, and the copies of a turn.
+#pragma once
+
+#include "lib/xen/c_api.hpp"
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "lib/base/result.hpp"
+
+namespace netback {
+
+// A guest's page mapped here; unmapped when this goes.
+class MappedPage {
+ public:
+  MappedPage() = default;
+  MappedPage(xengnttab_handle* handle, void* page) : handle_(handle), page_(page) {}
+  MappedPage(MappedPage&& other) noexcept { swap(other); }
+  MappedPage& operator=(MappedPage&& other) noexcept {
+    swap(other);
+    return *this;
+  }
+  ~MappedPage();
+
+  void* data() const { return page_; }
+
+ private:
+  void swap(MappedPage& other) noexcept {
+    std::swap(handle_, other.handle_);
+    std::swap(page_, other.page_);
+  }
+  xengnttab_handle* handle_ = nullptr;
+  void* page_ = nullptr;
+};
+
+// One handle of /dev/xen/gntdev. A worker has one for its copies, control one for its mappings.
+class Grants {
+ public:
+  static Result<std::unique_ptr<Grants>> open();
+  ~Grants();
+  Grants(const Grants&) = delete;
+  Grants& operator=(const Grants&) = delete;
+
+  // Maps one page read-write. Errors name domain and reference.
+  Result<MappedPage> map(uint32_t domain, uint32_t reference);
+
+  // One library call, one direction. False: the call failed and no status of it may be trusted
+  // (the kernel presets them to okay and forgets those it did not run).
+  bool copy(std::span<xengnttab_grant_copy_segment_t> segments);
+
+ private:
+  explicit Grants(xengnttab_handle* handle) : handle_(handle) {}
+  xengnttab_handle* handle_;
+};
+
+// The grant copies of one direction in one turn: planned, run once, then asked.
+class CopyPlan {
+ public:
+  enum class Direction { from_guest, to_guest };
+
+  CopyPlan(Direction direction, uint32_t segments_max);
+
+  void clear();
+  // The segments from here on belong to another vif: the unit of a second try after a failed call.
+  void begin_vif(uint16_t domain);
+
+  // Plans one slot's bytes from or to `local`, cut where a local page ends (a straddling copy would
+  // be two operations for the kernel anyway). False, and nothing planned, when the guest's side is
+  // out of bounds (reference reserved, offset + bytes beyond the page) or the plan is full.
+  bool add(uint32_t reference, uint32_t offset, void* local, uint32_t bytes);
+
+  // Runs everything in one call; when the call fails, once more vif by vif, so that only the vif
+  // at fault loses its frames. Returns the number of library calls made.
+  uint32_t run(Grants& grants);
+
+  // Whether the segments [first, first + count) were all copied. After run().
+  bool ok(uint32_t first, uint32_t count) const;
+
+  uint32_t count() const { return count_; }
+  uint32_t room() const { return static_cast<uint32_t>(segments_.size()) - count_; }
+  std::span<const xengnttab_grant_copy_segment_t> segments() const {
+    return {segments_.data(), count_};
+  }
+
+ private:
+  void run_vif_by_vif(Grants& grants);
+
+  Direction direction_;
+  uint16_t domain_ = 0;
+  uint32_t count_ = 0;
+  std::vector<xengnttab_grant_copy_segment_t> segments_;
+  std::vector<uint32_t> vif_starts_;
+};
+
+}  // namespace netback

@@ -1,0 +1,33 @@
+# For tests/run and bench/demo: packages, builds, progress. Sourced at the top of the checkout.
+
+step() { printf '== %s  %s\n' "$(date +%T)" "$*" >&2; }
+
+# Installs the packages of the lists that are missing; needs root only then.
+install_packages() {
+  local wanted missing=()
+  wanted=$(sed -e 's/#.*//' "$@" | tr -s ' \n' ' ')
+  for package in $wanted; do
+    [ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" = installed ] ||
+      missing+=("$package")
+  done
+  [ ${#missing[@]} -eq 0 ] && return 0
+  step "installing ${#missing[@]} packages: ${missing[*]}"
+  [ "$(id -u)" -eq 0 ] || { echo "run as root: packages are missing: ${missing[*]}" >&2; return 1; }
+  local log=build/apt.log
+  mkdir -p build
+  { apt-get update && DEBIAN_FRONTEND=noninteractive \
+      apt-get install -y --no-install-recommends "${missing[@]}"; } > "$log" 2>&1 ||
+    { tail -20 "$log" >&2; echo "cannot install packages; all of it in $log" >&2; return 1; }
+}
+
+# build NAME MESON-OPTIONS..: configures build/NAME once and builds it.
+build() {
+  local dir=build/$1 log=build/$1.log
+  shift
+  mkdir -p build
+  step "building $dir"
+  [ -f "$dir/build.ninja" ] || meson setup "$dir" "$@" > "$log" 2>&1 ||
+    { tail -30 "$log" >&2; return 1; }
+  ninja -C "$dir" >> "$log" 2>&1 ||
+    { tail -40 "$log" >&2; echo "build failed; see $log" >&2; return 1; }
+}

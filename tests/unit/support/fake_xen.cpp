@@ -1,0 +1,153 @@
+#include "tests/unit/support/fake_xen.hpp"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+#include "lib/xen/c_api.hpp"
+
+#include <cerrno>
+#include <cstring>
+#include <set>
+
+#include "lib/netif/netif.hpp"
+
+using netback::netif::page_bytes;
+using netback::test::FakeXen;
+
+struct xengntdev_handle {
+  std::map<void*, std::pair<uint16_t, uint32_t>> mapped;
+};
+struct xenevtchn_handle {
+  int fd;
+};
+
+namespace netback::test {
+FakeXen& FakeXen::instance() {
+  static FakeXen xen;
+  return xen;
+}
+}  // namespace netback::test
+
+namespace {
+
+FakeXen& xen() {
+  return FakeXen::instance();
+}
+
+int16_t copy_one(xengnttab_grant_copy_segment_t& segment) {
+  const bool from_guest = segment.flags & GNTCOPY_source_gref;
+  const auto& foreign = from_guest ? segment.source.foreign : segment.dest.foreign;
+  void* local = from_guest ? segment.dest.virt : segment.source.virt;
+  const auto grant = xen().grants.find({foreign.domid, foreign.ref});
+  if (grant == xen().grants.end()) return GNTST_bad_gntref;
+  if (!from_guest && grant->second.read_only) return GNTST_permission_denied;
+  uint8_t* remote = grant->second.page + foreign.offset;
+  if (from_guest)
+    std::memcpy(local, remote, segment.len);
+  else
+    std::memcpy(remote, local, segment.len);
+  return GNTST_okay;
+}
+
+}  // namespace
+
+extern "C" {
+
+xengnttab_handle* xengnttab_open(xentoollog_logger*, unsigned) {
+  return new xengntdev_handle;
+}
+
+int xengnttab_close(xengnttab_handle* handle) {
+  delete handle;
+  return 0;
+}
+
+void* xengnttab_map_grant_ref(xengnttab_handle* handle, uint32_t domain, uint32_t reference, int) {
+  const auto grant = xen().grants.find({static_cast<uint16_t>(domain), reference});
+  if (grant == xen().grants.end()) {
+    errno = EINVAL;
+    return nullptr;
+  }
+  ++grant->second.mapped;
+  handle->mapped[grant->second.page] = grant->first;
+  return grant->second.page;
+}
+
+int xengnttab_unmap(xengnttab_handle* handle, void* page, uint32_t count) {
+  const auto at = handle->mapped.find(page);
+  if (count != 1 || at == handle->mapped.end()) {
+    errno = EINVAL;
+    return -1;
+  }
+  --xen().grants[at->second].mapped;
+  handle->mapped.erase(at);
+  return 0;
+}
+
+int xengnttab_grant_copy(xengnttab_handle*, uint32_t count,
+                         xengnttab_grant_copy_segment_t* segments) {
+  ++xen().copy_calls;
+  xen().operations_per_call.push_back(count);
+  for (uint32_t i = 0; i < count; ++i) segments[i].status = GNTST_okay;
+  for (uint32_t i = 0; i < count; ++i) {
+    auto& segment = segments[i];
+    const auto& foreign =
+        segment.flags & GNTCOPY_source_gref ? segment.source.foreign : segment.dest.foreign;
+    if (foreign.domid == xen().failing_domain || foreign.offset + segment.len > page_bytes) {
+      errno = EINVAL;
+      return -1;
+    }
+    ++xen().copy_operations;
+    segment.status =
+        xen().failing_operation == 0 ? int16_t{GNTST_general_error} : copy_one(segment);
+    if (xen().failing_operation >= 0) --xen().failing_operation;
+  }
+  return 0;
+}
+
+xenevtchn_handle* xenevtchn_open(xentoollog_logger*, unsigned) {
+  return new xenevtchn_handle{eventfd(0, EFD_NONBLOCK)};
+}
+
+int xenevtchn_close(xenevtchn_handle* handle) {
+  close(handle->fd);
+  delete handle;
+  return 0;
+}
+
+int xenevtchn_fd(xenevtchn_handle* handle) {
+  return handle->fd;
+}
+
+int xenevtchn_notify(xenevtchn_handle*, evtchn_port_t port) {
+  ++xen().notifications[port];
+  return 0;
+}
+
+xenevtchn_port_or_error_t xenevtchn_bind_interdomain(xenevtchn_handle*, uint32_t domain,
+                                                     evtchn_port_t remote) {
+  const uint32_t port = xen().next_port++;
+  xen().bound[port] = {domain, remote};
+  return static_cast<xenevtchn_port_or_error_t>(port);
+}
+
+int xenevtchn_unbind(xenevtchn_handle*, evtchn_port_t port) {
+  return xen().bound.erase(port) == 1 ? 0 : -1;
+}
+
+xenevtchn_port_or_error_t xenevtchn_pending(xenevtchn_handle* handle) {
+  if (xen().pending.empty()) {
+    errno = EAGAIN;
+    return -1;
+  }
+  const uint32_t port = xen().pending.back();
+  xen().pending.pop_back();
+  eventfd_t count;
+  if (xen().pending.empty()) eventfd_read(handle->fd, &count);
+  return static_cast<xenevtchn_port_or_error_t>(port);
+}
+
+int xenevtchn_unmask(xenevtchn_handle*, evtchn_port_t) {
+  return 0;
+}
+
+}  // extern "C"
