@@ -1,0 +1,365 @@
+"""A real Xen host in an emulated machine: Xen, a Linux PV dom0, and the guests that xl makes in it.
+
+Xen's and dom0's console is a log file. Commands go over the second serial port to the agent in
+dom0 (agent.cpp); a guest's commands go on from there over the guest's own console.
+"""
+
+import atexit
+import ctypes
+import itertools
+import os
+import pathlib
+import shlex
+import signal
+import socket
+import subprocess
+import threading
+import time
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+
+import image
+import packages
+
+LOG_ROOT = packages.CHECKOUT / "build" / "xen-run"
+STATUS_TIMEOUT = 124
+STATUS_NO_ANSWER = 254
+PR_SET_PDEATHSIG = 1
+# With SMAP or SMEP on, dom0 dies at its first page fault: the emulation's fault (real-xen).
+CPU = "max,-smap,-smep,-pku,-la57"
+# Boots 2 s sooner, and the emulated CPU has nothing to be protected from.
+FAST_BOOT = "cryptomgr.notests rodata=off mitigations=off loglevel=4"
+MAILBOX_BYTES = 1 << 30
+
+
+class HostError(Exception):
+    """The machine, dom0 or a guest did not do what was asked; carries the end of its console."""
+
+
+class CommandFailed(HostError):
+    """A command ended with a status that the caller did not expect."""
+
+
+class XenHost:
+    """One emulated machine. `with XenHost("name") as host:` boots it and always ends it."""
+
+    def __init__(self, name="run", overlay=None, memory=2048, dom0_memory=1024, dom0_vcpus=1,
+                 pin_dom0=False, dom0_args="", xen_args=""):
+        """`overlay` is called with dom0's Image before it is written, to add files to it.
+
+        With pin_dom0 dom0's vCPU n stays on CPU n: for timing, give guests cpus="1" then.
+        """
+        self.logs = LOG_ROOT / name
+        self.logs.mkdir(parents=True, exist_ok=True)
+        self.memory, self.dom0_memory, self.dom0_vcpus = memory, dom0_memory, dom0_vcpus
+        self.pin_dom0, self.dom0_args, self.xen_args = pin_dom0, dom0_args, xen_args
+        self.overlay = overlay
+        self.mailbox = self.logs / "mailbox"
+        self.mailbox_turn = threading.Lock()
+        self.guests = {}
+        self.machine = None
+        self.channel = None
+        self.numbers = itertools.count(1)
+        self.waiting = {}
+        self.ready = threading.Event()
+        self.sending = threading.Lock()
+        self.started = time.monotonic()
+
+    def __enter__(self):
+        self.boot()
+        return self
+
+    def __exit__(self, *_):
+        self.kill()
+
+    # --- the machine ---
+
+    def boot(self, timeout=240):
+        """Starts the machine and waits until dom0 takes commands."""
+        tree = packages.fetch()
+        dom0 = image.dom0_image(tree, image.guest_image(tree).write("guest"))
+        if self.overlay:
+            self.overlay(dom0)
+        self.mailbox.unlink(missing_ok=True)
+        self.mailbox.touch()
+        os.truncate(self.mailbox, MAILBOX_BYTES)
+        here, there = socket.socketpair()
+        command = self.qemu_command(tree, dom0.write("dom0"), there.fileno())
+        self.started = time.monotonic()
+        self.commands_log = open(self.logs / "commands.log", "w", buffering=1)
+        with open(self.logs / "qemu.log", "w") as log:
+            self.machine = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                pass_fds=[there.fileno()], preexec_fn=die_with_parent)
+        there.close()
+        atexit.register(self.kill)
+        self.channel = here
+        threading.Thread(target=self.read_answers, daemon=True).start()
+        if not self.ready.wait(timeout) or self.machine.poll() is not None:
+            raise HostError(f"dom0 did not come up in {timeout} s\n{self.console_tail()}")
+
+    def qemu_command(self, tree, ramdisk, channel):
+        pinned = "dom0_vcpus_pin" if self.pin_dom0 else ""
+        xen = (f"console=com1 com1=115200,8n1 dom0_mem={self.dom0_memory}M,max:{self.dom0_memory}M "
+               f"dom0_max_vcpus={self.dom0_vcpus} {pinned} sched=credit loglvl=warning "
+               f"guest_loglvl=warning {self.xen_args}")
+        dom0 = f"{tree.kernel} console=hvc0 rdinit=/init panic=-1 {FAST_BOOT} {self.dom0_args}"
+        console = self.logs / "console.log"
+        return ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", CPU, "-smp", "2",
+                "-m", str(self.memory), "-nodefaults", "-nographic", "-no-reboot",
+                "-chardev", f"file,id=console,path={console}", "-serial", "chardev:console",
+                "-chardev", f"socket,id=channel,fd={channel}", "-serial", "chardev:channel",
+                "-drive", f"file={self.mailbox},if=none,id=mailbox,format=raw",
+                "-device", "nvme,drive=mailbox,serial=mailbox",
+                "-kernel", str(tree.xen), "-append", xen, "-initrd", f"{dom0},{ramdisk}"]
+
+    def shutdown(self, timeout=60):
+        """Powers the machine off the way an administrator does."""
+        self.post("poweroff -f", b"", timeout)
+        try:
+            self.machine.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise HostError(f"no power off in {timeout} s\n{self.console_tail()}") from None
+        self.kill()
+
+    def kill(self):
+        if self.machine and self.machine.poll() is None:
+            self.machine.kill()
+            self.machine.wait()
+        atexit.unregister(self.kill)
+        self.mailbox.unlink(missing_ok=True)
+
+    def console_tail(self, lines=40):
+        """The last lines of Xen's and dom0's console, for error messages."""
+        texts = [(self.logs / name).read_text(errors="replace").replace("\n\n", "\n").splitlines()
+                 for name in ("qemu.log", "console.log") if (self.logs / name).exists()]
+        return "\n".join(f"  | {line}" for text in texts for line in text[-lines:])
+
+    def dead(self):
+        """Whether there is nobody left who could answer."""
+        ends = ("Dom0 crashed", "Panic on CPU", "Hardware Dom0 shutdown")
+        return self.machine.poll() is not None or any(end in self.console_tail(8) for end in ends)
+
+    # --- the channel ---
+
+    def read_answers(self):
+        """The thread that hands each answer to whoever waits for it."""
+        try:
+            with self.channel.makefile("rb") as stream:
+                while line := stream.readline():
+                    self.read_answer(line, stream)
+        except OSError:
+            pass  # the machine ended
+        for future in list(self.waiting.values()):
+            future.set_exception(HostError(f"the machine ended\n{self.console_tail()}"))
+        self.ready.set()
+
+    def read_answer(self, line, stream):
+        if b"@!READY" in line:
+            self.ready.set()
+        elif b"@!" in line:
+            number, status, size = line.split(b"@!")[1].split()
+            output = stream.read(int(size))
+            if future := self.waiting.pop(int(number), None):
+                future.set_result((int(status), output))
+
+    def post(self, command, data, timeout):
+        """Sends a request to dom0's agent; the answer comes in the returned future."""
+        number, future = next(self.numbers), Future()
+        self.waiting[number] = future
+        try:
+            with self.sending:
+                self.channel.sendall(request(number, timeout, command, data))
+        except OSError:
+            raise HostError(f"the machine has ended\n{self.console_tail()}") from None
+        return future
+
+    def dom0_bytes(self, command, timeout=30, data=b""):
+        started = time.monotonic()
+        future = self.post(command, data, timeout)
+        while not future.done():
+            try:
+                future.result(1)
+            except FutureTimeout:
+                if self.dead() or time.monotonic() > started + timeout + 15:
+                    raise HostError(f"no answer from dom0 to: {command}\n"
+                                    f"{self.console_tail()}") from None
+        status, output = future.result()
+        self.note("dom0", command, status, output, time.monotonic() - started)
+        return status, output
+
+    def note(self, where, command, status, output, seconds):
+        text = output[-4000:].decode(errors="replace")
+        self.commands_log.write(f"[{time.monotonic() - self.started:8.2f}] {where}$ {command}\n"
+                                f"{text}    -> {status} in {seconds:.2f} s\n")
+
+    # --- commands ---
+
+    def dom0(self, command, timeout=30, data=b""):
+        """Runs a shell command in dom0: (status, output). Status 124: it took too long."""
+        status, output = self.dom0_bytes(command, timeout, data)
+        return status, output.decode(errors="replace")
+
+    def guest(self, name, command, timeout=30):
+        """The same in a guest. A guest runs one command at a time; see start() for others."""
+        number, started = next(self.numbers), time.monotonic()
+        guest = self.guests[name]
+        with guest.busy:
+            status, output = self.dom0_bytes(
+                f"xen-agent ask {guest.console} {number} {timeout + 5}", timeout + 10,
+                request(number, timeout, command, b""))
+        if status == STATUS_NO_ANSWER:
+            raise HostError(f"no answer from {name} in {timeout} s to: {command}\n"
+                            f"{self.guest_console_tail(name)}")
+        self.note(name, command, status, output, time.monotonic() - started)
+        return status, output.decode(errors="replace")
+
+    def run_any(self, where, command, timeout=30):
+        """Runs a command in "dom0" or the guest of that name: (status, output)."""
+        if where == "dom0":
+            return self.dom0(command, timeout)
+        return self.guest(where, command, timeout)
+
+    def run(self, where, command, timeout=30):
+        """The same for a command that must succeed; its output."""
+        status, output = self.run_any(where, command, timeout)
+        if status != 0:
+            raise CommandFailed(f"{where}$ {command}\nstatus {status}\n{output}")
+        return output
+
+    def start(self, where, tag, command):
+        """Starts a command in the background; `tag` names it for finish() and stop()."""
+        # A session of its own inside: a signal for the command must not end who writes the status.
+        command = shlex.quote(f"echo $$ >/tmp/{tag}.pid; {command}")
+        keeper = shlex.quote(f"setsid sh -c {command} >/tmp/{tag}.out 2>&1;"
+                             f" echo $? >/tmp/{tag}.tmp; mv /tmp/{tag}.tmp /tmp/{tag}.status")
+        self.run(where, f"rm -f /tmp/{tag}.*; setsid sh -c {keeper} >/dev/null 2>&1 &")
+
+    def finish(self, where, tag, timeout=60):
+        """Waits for a background command: (status, output)."""
+        wait = f"until [ -e /tmp/{tag}.status ]; do sleep 0.1; done; cat /tmp/{tag}.out"
+        status, output = self.run_any(where, wait, timeout)
+        if status != 0:
+            return STATUS_TIMEOUT, self.run_any(where, f"cat /tmp/{tag}.out")[1]
+        return int(self.run(where, f"cat /tmp/{tag}.status")), output
+
+    def stop(self, where, tag, sign="TERM"):
+        """Signals a background command and all it started."""
+        self.run(where, f"kill -{sign} -$(cat /tmp/{tag}.pid)")
+
+    # --- files: over an emulated disk, as the serial line carries 10 KB/s ---
+
+    def push(self, source, target, mode=0o755):
+        """Copies a file of the host into dom0."""
+        content = pathlib.Path(source).read_bytes()
+        name = shlex.quote(target)
+        with self.mailbox_turn:
+            self.open_mailbox()
+            with open(self.mailbox, "r+b") as disk:
+                disk.write(content)
+            self.run("dom0", f"mkdir -p $(dirname {name}) && blockdev --flushbufs /dev/nvme0n1 &&"
+                             f" head -c {len(content)} /dev/nvme0n1 >{name}.new &&"
+                             f" chmod {mode:o} {name}.new && mv {name}.new {name}", 120)
+
+    def pull(self, source):
+        """The content of a file in dom0."""
+        name = shlex.quote(source)
+        with self.mailbox_turn:
+            self.open_mailbox()
+            size = int(self.run("dom0", f"dd if={name} of=/dev/nvme0n1 bs=64k conv=fsync,notrunc"
+                                        f" 2>/dev/null && stat -c %s {name}", 120))
+            with open(self.mailbox, "rb") as disk:
+                return disk.read(size)
+
+    def open_mailbox(self):
+        self.run("dom0", "modprobe nvme; until [ -b /dev/nvme0n1 ]; do sleep 0.1; done")
+
+    # --- guests ---
+
+    def create_guest(self, name, vifs=(), vcpus=1, memory=128, cpus=None, extra="", more="",
+                     timeout=120, wait=True):
+        """Makes a PV guest with `xl create`; `vifs` are vif words of xl, `more` lines of its file.
+
+        Raises CommandFailed with xl's output if xl refuses.
+        """
+        lines = [f'name="{name}"', 'type="pv"', 'kernel="/boot/vmlinux"',
+                 'ramdisk="/boot/guest.cpio"', f"memory={memory}", f"vcpus={vcpus}",
+                 f'extra="console=hvc0 rdinit=/init {FAST_BOOT} {extra}"',
+                 f"vif={[str(vif) for vif in vifs]}",
+                 'on_poweroff="destroy"', 'on_reboot="restart"', 'on_crash="destroy"', more]
+        if cpus is not None:
+            lines.append(f'cpus="{cpus}"')
+        text = "\n".join(lines) + "\n"
+        config = f"/etc/xen/{name}.cfg"
+        status, output = self.dom0(f"cat >{config} && xl create {config}", timeout, text.encode())
+        if status != 0:
+            raise CommandFailed(f"xl create {name}: status {status}\n{output}")
+        self.guests[name] = Guest()
+        if wait:
+            self.wait_for_guest(name, timeout)
+
+    def wait_for_guest(self, name, timeout=60):
+        """Waits until the guest that has the name now takes commands."""
+        guest = self.guests[name]
+        guest.domid = self.domid(name)
+        base = f"/local/domain/{guest.domid}/console/tty"
+        guest.console = self.run("dom0", f"until xenstore-read {base} 2>/dev/null; do sleep 0.1;"
+                                 " done", timeout).strip()
+        status, _ = self.dom0(f"xen-agent ready {guest.console} {timeout}", timeout + 5)
+        if status != 0:
+            raise HostError(f"{name} did not come up in {timeout} s\n"
+                            f"{self.guest_console_tail(name)}")
+
+    def domid(self, name):
+        status, output = self.dom0(f"xl domid {name} 2>/dev/null")
+        return int(output) if status == 0 else None
+
+    def guest_console_tail(self, name, lines=40):
+        _, text = self.dom0(f"tail -n {lines} /var/log/xen/console/guest-{name}.log; "
+                            "xl list; tail -n 5 /var/log/xen/xl-*.log")
+        return "\n".join(f"  {name} | {line}" for line in text.splitlines())
+
+    def wait_gone(self, name, old, timeout):
+        """Waits until the domain `old` is no more (under that name: a restart has a new number)."""
+        now = f'"$(xl domid {name} 2>/dev/null)"'
+        self.run("dom0", f"while [ {now} = '{old}' ]; do sleep 0.2; done", timeout)
+
+    def reboot_guest(self, name, timeout=120):
+        """The guest reboots itself; xl, which waits in dom0, starts a new domain for it."""
+        old = self.guests[name].domid
+        self.guest(name, "(sleep 0.3; reboot -f) >/dev/null 2>&1 &")
+        self.wait_gone(name, old, timeout)
+        self.run("dom0", f"until xl domid {name} 2>/dev/null; do sleep 0.2; done", timeout)
+        self.wait_for_guest(name, timeout)
+
+    def power_off_guest(self, name, timeout=60):
+        """The guest powers itself off, and its domain goes."""
+        guest = self.guests[name]
+        self.guest(name, "(sleep 0.3; poweroff -f) >/dev/null 2>&1 &")
+        self.wait_gone(name, guest.domid, timeout)
+        del self.guests[name]
+
+    def destroy_guest(self, name, timeout=60):
+        self.run("dom0", f"xl destroy {name}", timeout)
+        self.guests.pop(name, None)
+
+
+class Guest:
+    """What the host remembers of a guest: where its console is."""
+
+    def __init__(self):
+        self.domid = None
+        self.console = None
+        self.busy = threading.Lock()
+
+
+def request(number, timeout, command, data):
+    """A request as agent.cpp reads it."""
+    text = command.encode()
+    return b"@?%d %d %d %d\n" % (number, timeout, len(text), len(data)) + text + data
+
+
+def die_with_parent():
+    """In the new process: end with the Python process, however that ends."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,0 +1,109 @@
+"""Our daemon in dom0: what goes into the image for it, and how tests start and stop it."""
+
+import json
+import os
+import pathlib
+import time
+
+from host import CommandFailed
+from kernel_netback import BRIDGE, make_bridge
+from packages import CHECKOUT
+
+PMD_DIRECTORY = pathlib.Path("/usr/lib/x86_64-linux-gnu/dpdk/pmds-23.0")
+DRIVERS = ["bus_vdev", "bus_pci", "mempool_ring", "mempool_stack", "net_null", "net_af_packet",
+           "net_tap", "net_virtio", "net_ring", "net_pcap"]
+CONFIG_DIRECTORY = "/etc/dpdk-netback"
+TAG = "daemon"
+
+# The host's stack through a kernel tap on the bridge where Linux's netback would put the vifs.
+BRIDGED_PORT = f"""
+[[port]]
+name = "bridge"
+device = "net_virtio_user0,path=/dev/vhost-net,queue_size=1024"
+bridge = "{BRIDGE}"
+
+[defaults]
+nic = "bridge"
+"""
+# Everything a guest sends to the port is discarded: the data path without the host's stack.
+NULL_PORT = """
+[[port]]
+name = "null"
+device = "net_null0"
+
+[defaults]
+nic = "null"
+"""
+
+
+def built(build_dir, name):
+    """The program of that name somewhere in a build directory."""
+    for path in sorted(pathlib.Path(build_dir).rglob(name)):
+        if path.is_file() and os.access(path, os.X_OK):
+            return path
+    raise FileNotFoundError(f"no {name} in {build_dir}: build it first")
+
+
+def add_dpdk(image):
+    """The few drivers a test needs. Each is one real file: the directory of drivers holds it and
+    the library directory links to it, because a bus registered twice finds no devices."""
+    for driver in DRIVERS:
+        image.program(PMD_DIRECTORY / f"librte_{driver}.so.23")
+
+
+def daemon_overlay(build_dir, config=BRIDGED_PORT, vif_files=None):
+    """For XenHost(overlay=...): daemon, netbackctl, drivers, hotplug script and configuration.
+
+    `vif_files` maps names in vif.d to their text.
+    """
+    def add(image):
+        image.program("/usr/sbin/dpdk-netback", built(build_dir, "dpdk-netback"))
+        image.program("/usr/bin/netbackctl", built(build_dir, "netbackctl"))
+        add_dpdk(image)
+        image.file("/etc/xen/scripts/vif-dpdk", CHECKOUT / "config" / "vif-dpdk")
+        image.text("/etc/xen/xl.conf", 'autoballoon="off"\nvif.default.script="vif-dpdk"\n')
+        image.text(f"{CONFIG_DIRECTORY}/dpdk-netback.toml", config)
+        image.directory(f"{CONFIG_DIRECTORY}/vif.d")
+        for name, text in (vif_files or {}).items():
+            image.text(f"{CONFIG_DIRECTORY}/vif.d/{name}", text)
+    return add
+
+
+def use_daemon(host, args=""):
+    """The counterpart of use_kernel_netback(): a bridge, and our daemon running on it."""
+    make_bridge(host)
+    start_daemon(host, args)
+
+
+def start_daemon(host, args="", timeout=30):
+    """Starts the daemon and waits until it answers; the seconds that took."""
+    host.run("dom0", "modprobe tun; modprobe vhost_net; ulimit -l unlimited; true")
+    started = time.monotonic()
+    host.start("dom0", TAG, f"exec dpdk-netback {args}")
+    wait = (f"until netbackctl info >/dev/null 2>&1; do [ -e /tmp/{TAG}.status ] && exit 1;"
+            " sleep 0.05; done")
+    status, _ = host.dom0(wait, timeout)
+    if status != 0:
+        raise CommandFailed(f"dpdk-netback did not start (status {status}):\n{daemon_log(host)}")
+    return time.monotonic() - started
+
+
+def stop_daemon(host, drain=True, timeout=30):
+    """Stops it the orderly way, guests staying connected: (exit status, its log)."""
+    host.run("dom0", f"netbackctl stop {'--drain' if drain else ''}", timeout)
+    return host.finish("dom0", TAG, timeout)
+
+
+def kill_daemon(host, sign="KILL", timeout=30):
+    """Ends it with a signal: (exit status, its log)."""
+    host.stop("dom0", TAG, sign)
+    return host.finish("dom0", TAG, timeout)
+
+
+def daemon_log(host, lines=60):
+    return host.dom0(f"tail -n {lines} /tmp/{TAG}.out; cat /tmp/{TAG}.status 2>/dev/null")[1]
+
+
+def ctl(host, words, timeout=30):
+    """The JSON answer of `netbackctl --json WORDS`."""
+    return json.loads(host.run("dom0", f"netbackctl --json {words}", timeout))
