@@ -29,7 +29,7 @@ Idle::Idle(uint32_t spin_us, Mailbox& mailbox, EventChannels& events)
 
 void Idle::after_turn(bool busy, uint64_t now, uint32_t sleep_us_max, QueueSet& queues,
                       std::span<PortQueue* const> ports, WorkerCounters& counters) {
-  if (busy) {
+  if (busy || mailbox_.has_commands()) {  // more than one turn takes wait for the next
     last_work_ = now;
     if (armed_) disarm_ports(ports);
     armed_ = false;
@@ -39,12 +39,14 @@ void Idle::after_turn(bool busy, uint64_t now, uint32_t sleep_us_max, QueueSet& 
   if (!armed_) {
     // Events first: taking them unmasks their ports, so that the next kick gets through.
     events_.drain();
+    mailbox_.clear_worker_fd();
     armed_ = true;
     if (arm_all(queues, ports)) last_work_ = now;
     return;  // one more turn looks at what came before the arming
   }
   counters.add(WorkerCounter::worker_sleeps);
   sleep(sleep_us_max, ports);
+  disarm_ports(ports);
   armed_ = false;
 }
 
@@ -84,7 +86,7 @@ void Idle::sleep(uint32_t sleep_us_max, std::span<PortQueue* const> ports) {
   const timespec at_most{.tv_sec = sleep_us_max / 1'000'000,
                          .tv_nsec = long{sleep_us_max % 1'000'000} * 1000};
   ppoll(fds.data(), count, &at_most, nullptr);
-  for (nfds_t i = 2; i < count; ++i) {  // the ports' are eventfds; the others are read elsewhere
+  for (nfds_t i = 2; i < count; ++i) {  // the ports' are eventfds; the others are read at arming
     eventfd_t events;
     if (fds[i].revents & POLLIN) eventfd_read(fds[i].fd, &events);
   }

@@ -70,6 +70,7 @@ class Mailbox {
 
   // Worker. The report queue has room for all that can be outstanding.
   bool next_command(Command& command) { return to_worker_.pop(command); }
+  bool has_commands() const { return to_worker_.read_available() > 0; }
   void report(const Report& report);
   int worker_fd() const { return worker_fd_; }  // readable after a post
   void clear_worker_fd();

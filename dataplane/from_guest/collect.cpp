@@ -24,7 +24,6 @@ bool collect_queue(GuestQueue& queue, uint32_t share, FromGuestBatch& batch) {
   }
   if (*available == 0) return false;
   const uint32_t count = std::min({*available, share, limits::turn_slots_max - batch.slot_count});
-  if (count == 0) return true;
   SlotRun& run = add_run(batch, queue);
   std::array<netif::FromGuestRequest, limits::turn_slots_max> requests;
   queue.from_guest.copy_out(0, {requests.data(), count});
@@ -50,7 +49,9 @@ void collect(QueueSet& queues, FromGuestBatch& batch) {
   uint32_t at = queues.cursor() % queue_count;
   uint32_t next_start = at + 1;
   for (uint32_t looked = 0; looked < queue_count && !hot.empty(); ++looked) {
-    if (batch.run_count == limits::turn_runs_max || batch.slot_count == limits::turn_slots_max) {
+    // A queue that got less room than a chain needs might get no further, turn after turn.
+    const uint32_t room = limits::turn_slots_max - batch.slot_count;
+    if (batch.run_count == limits::turn_runs_max || room < limits::chain_slots_max) {
       next_start = at;  // who was not looked at now comes first next time
       break;
     }

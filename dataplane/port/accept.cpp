@@ -11,7 +11,8 @@ namespace {
 // mbuf's last life behind, and some mark frames "no checksum" that have none to fill in.
 void normalise(rte_mbuf* frame, uint16_t port) {
   frame->port = port;
-  frame->ol_flags &= RTE_MBUF_F_RX_L4_CKSUM_MASK;
+  // Whose memory it is, the driver's for one, must stay: it says how the frame is freed.
+  frame->ol_flags &= RTE_MBUF_F_RX_L4_CKSUM_MASK | RTE_MBUF_F_EXTERNAL | RTE_MBUF_F_INDIRECT;
   if (checksum_blank(frame) && !parse_headers(frame))
     set_checksum_state(frame, RTE_MBUF_F_RX_L4_CKSUM_UNKNOWN);
 }

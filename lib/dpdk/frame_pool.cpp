@@ -34,8 +34,9 @@ int place_in_pages(rte_mempool* pool, unsigned objects_max, void* memory, rte_io
   unsigned count = 0;
   for (size_t page = first; page + page_bytes <= bytes && count < objects_max; page += page_bytes) {
     const size_t at = page + count % colours * line_bytes + pool->header_size;
-    placed(pool, argument, static_cast<uint8_t*>(memory) + at,
-           iova == RTE_BAD_IOVA ? RTE_BAD_IOVA : iova + at);
+    void* element = static_cast<uint8_t*>(memory) + at;
+    placed(pool, argument, element, iova == RTE_BAD_IOVA ? RTE_BAD_IOVA : iova + at);
+    rte_mempool_ops_enqueue_bulk(pool, &element, 1);
     ++count;
   }
   return static_cast<int>(count);

@@ -6,4 +6,5 @@
 extern "C" {
 #include <xenevtchn.h>
 #include <xengnttab.h>
+#include <xenstore.h>
 }

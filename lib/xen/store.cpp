@@ -49,7 +49,9 @@ Status StoreTransaction::write(const std::string& path, std::string_view value) 
   return write_node(handle_, id_, path, value);
 }
 
-Status StoreTransaction::remove(const std::string& path) { return remove_node(handle_, id_, path); }
+Status StoreTransaction::remove(const std::string& path) {
+  return remove_node(handle_, id_, path);
+}
 
 Result<std::unique_ptr<Store>> Store::open() {
   xs_handle* handle = xs_open(0);
@@ -58,7 +60,9 @@ Result<std::unique_ptr<Store>> Store::open() {
   return std::unique_ptr<Store>(new Store(handle));
 }
 
-Store::~Store() { xs_close(handle_); }
+Store::~Store() {
+  xs_close(handle_);
+}
 
 std::optional<std::string> Store::read(const std::string& path) const {
   return read_node(handle_, XBT_NULL, path);
@@ -74,7 +78,9 @@ Status Store::mkdir(const std::string& path) {
   return Done{};
 }
 
-Status Store::remove(const std::string& path) { return remove_node(handle_, XBT_NULL, path); }
+Status Store::remove(const std::string& path) {
+  return remove_node(handle_, XBT_NULL, path);
+}
 
 std::vector<std::string> Store::directory(const std::string& path) const {
   unsigned count = 0;

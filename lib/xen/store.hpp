@@ -1,7 +1,7 @@
 // Xenstore through libxenstore. Control thread only; every call is a round trip to xenstored.
 #pragma once
 
-#include <xenstore.h>
+#include "lib/xen/c_api.hpp"
 
 #include <cstdint>
 #include <functional>
