@@ -1,0 +1,104 @@
+#include "control/config.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "control/config_text.hpp"
+#include "control/config_vif.hpp"
+
+namespace netback {
+
+namespace {
+
+constexpr uint32_t memory_mb_min = 64;
+constexpr uint32_t memory_mb_max = 1024 * 1024;
+constexpr uint32_t frame_buffers_min = 1024;
+constexpr uint32_t frame_buffers_max = 4 * 1024 * 1024;
+constexpr uint32_t spin_us_max = 1'000'000;
+
+// "always" or microseconds.
+void read_spin(TableReader& table, DaemonConfig& config) {
+  if (table.is_text("spin-us")) {
+    if (table.one_of("spin-us", {"always"})) config.spin_us = DaemonConfig::spin_always;
+    return;
+  }
+  config.spin_us = table.number("spin-us", 0, spin_us_max).value_or(config.spin_us);
+}
+
+// A name, a device or a bridge belongs to one port.
+void check_unique(TableReader& table, std::string_view key, const std::string& value,
+                  const std::vector<PortConfig>& others, std::string PortConfig::*field) {
+  if (value.empty()) return;
+  for (const PortConfig& other : others) {
+    if (other.*field != value) continue;
+    table.problem_at(key, fmt::format("'{}': \"{}\" is port '{}' already", key, value, other.name));
+    return;
+  }
+}
+
+void read_port(const toml::table& text, Problems& problems, std::vector<PortConfig>& ports) {
+  TableReader table(text, problems);
+  PortConfig port;
+  port.name = table.text("name").value_or("");
+  port.device = table.text("device").value_or("");
+  port.mtu = table.number("mtu", mtu_min, mtu_max).value_or(port.mtu);
+  port.bridge = table.text("bridge").value_or("");
+  table.finish();
+  // Only now: a misspelt key says more than a missing one.
+  for (const char* key : {"name", "device"}) {
+    if (problems.none() && !table.has(key)) {
+      problems.add(table.line(), fmt::format("[[port]] without '{}'", key));
+    }
+  }
+  check_unique(table, "name", port.name, ports, &PortConfig::name);
+  check_unique(table, "device", port.device, ports, &PortConfig::device);
+  check_unique(table, "bridge", port.bridge, ports, &PortConfig::bridge);
+  ports.push_back(std::move(port));
+}
+
+void read_defaults(const toml::table& text, Problems& problems, DaemonConfig& config) {
+  TableReader table(text, problems);
+  for (const char* key : {"mac", "devid", "domain", "uuid"}) {
+    table.refuse(key, "belongs in a vif file: it says which vif the file is about");
+  }
+  read_settings(table, config.defaults);
+  table.finish();
+  if (!config.defaults.nic) return;
+  for (const PortConfig& port : config.ports) {
+    if (port.name == *config.defaults.nic) return;
+  }
+  table.problem_at("nic", fmt::format("port '{}' is not in {}; {}", *config.defaults.nic,
+                                      daemon_file_name, port_names(config.ports)));
+}
+
+}  // namespace
+
+Result<DaemonConfig> read_daemon_config(const std::string& directory) {
+  const std::string file = (std::filesystem::path(directory) / daemon_file_name).string();
+  auto text = read_toml(file);
+  if (!text) return text.error();
+  Problems problems(file);
+  TableReader table(text.value(), problems);
+  DaemonConfig config;
+  config.lcores = table.lcores("lcores").value_or(config.lcores);
+  config.memory = table.one_of("memory", {"auto", "hugepages", "pages"}).value_or(config.memory);
+  config.memory_mb =
+      table.number("memory-mb", memory_mb_min, memory_mb_max).value_or(config.memory_mb);
+  config.frame_buffers = table.number("frame-buffers", frame_buffers_min, frame_buffers_max)
+                             .value_or(config.frame_buffers);
+  read_spin(table, config);
+  config.wait_for_hotplug = table.truth("wait-for-hotplug").value_or(config.wait_for_hotplug);
+  config.log_level =
+      table.one_of("log-level", {"error", "warn", "info", "debug"}).value_or(config.log_level);
+  for (const toml::table* port : table.tables("port")) read_port(*port, problems, config.ports);
+  if (const toml::table* defaults = table.table("defaults")) {
+    read_defaults(*defaults, problems, config);
+  }
+  table.finish();
+  if (!problems.none()) return problems.first();
+  return config;
+}
+
+}  // namespace netback

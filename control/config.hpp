@@ -1,0 +1,110 @@
+// The configuration files: dpdk-netback.toml and one file per vif in vif.d/. Kebab-case TOML. An
+// error is one line: "FILE:LINE: unknown key 'x', did you mean 'y'?".
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lib/base/result.hpp"
+
+namespace netback {
+
+struct PortConfig {
+  std::string name;  // how vifs name it
+  std::string
+      device;  // EAL device string, as "net_null0" or "net_virtio_user0,path=/dev/vhost-net"
+  uint32_t mtu = 1500;
+  std::string bridge;  // put the port's kernel tap on this bridge; empty: leave it alone
+};
+
+// Settings of a vif; absent = not given here (the next source decides). The same keys, with the
+// same rules, in a vif file, in [defaults] and (xl's) in xenstore.
+struct VifConfig {
+  std::string file;  // where it came from, for messages; empty for [defaults]
+  // Not empty: the file is bad and so is the vif that it is about (match_vif() fails with this).
+  std::string error;
+  // Which vif the file is about: mac, or uuid + devid, or domain + devid. A vif must agree with all
+  // that are given. In lower case: mac, uuid.
+  std::optional<std::string> mac;
+  std::optional<uint32_t> devid;
+  std::optional<std::string> domain;  // the guest's name
+  std::optional<std::string> uuid;
+  std::optional<std::string> nic;  // a [[port]]'s name
+  std::optional<uint32_t> mtu;
+  std::optional<std::string> rate;  // xl's form "10Mb/s@20ms" or xenstore's "bytes,usec"
+  std::optional<std::string> rate_to_guest;
+  std::optional<uint32_t> vlan;
+  std::optional<std::string> ip;
+  std::optional<bool> rx_filter;
+  std::optional<bool> set_physaddr;
+  std::optional<bool> lock_mac;
+  std::optional<bool> switching;
+  std::optional<std::vector<unsigned>> lcores;
+  std::optional<uint32_t> backlog_frames;
+};
+
+struct DaemonConfig {
+  std::vector<unsigned> lcores = {};  // cpus of the workers; this version takes exactly one.
+                                      // empty: the last cpu
+  std::string memory = "auto";        // "auto", "hugepages" or "pages"
+  uint32_t memory_mb = 256;
+  uint32_t frame_buffers = 16384;
+  uint32_t spin_us = 50;
+  static constexpr uint32_t spin_always = UINT32_MAX;  // "always"; as Idle::spin_always
+  bool wait_for_hotplug = true;  // false: a driver domain without hotplug scripts
+  std::string log_level = "info";
+  std::vector<PortConfig> ports;
+  VifConfig defaults;
+};
+
+// Reads `directory`/dpdk-netback.toml; all of it is checked. The error names the first bad line.
+Result<DaemonConfig> read_daemon_config(const std::string& directory);
+// Reads every `directory`/vif.d/*.toml in order of name; `errors` gets one line for each bad file
+// or pair of files that match the same vif. A bad file is returned too when it can be told which
+// vif it is about, so that this vif is refused instead of running on other settings.
+std::vector<VifConfig> read_vif_configs(const std::string& directory, std::vector<Error>& errors);
+
+// Who a vif is, for finding its file.
+struct VifIdentity {
+  std::string mac;     // as xenstore has it
+  std::string domain;  // name, may be empty
+  std::string uuid;    // may be empty
+  uint32_t devid = 0;
+};
+// The file that matches, nothing when none does; fails when two do or the one that does is bad.
+Result<std::optional<VifConfig>> match_vif(const std::vector<VifConfig>& files,
+                                           const VifIdentity& vif);
+
+// A setting's value and who set it: "vif file", "xenstore", "defaults" or "built in".
+template <class T>
+struct Origin {
+  T value;
+  std::string_view from;
+};
+// The settings that are in force for a vif: file > xenstore > [defaults] > built in.
+struct EffectiveVif {
+  Origin<std::string> nic;  // the name of one of the daemon's ports
+  Origin<std::string> mac;  // lower case
+  Origin<uint32_t> mtu;
+  Origin<std::string> rate;           // empty: unlimited
+  Origin<std::string> rate_to_guest;  // empty: unlimited
+  Origin<bool> rx_filter;
+  Origin<bool> lock_mac;
+  Origin<uint32_t> backlog_frames;
+  std::vector<std::string> warnings;  // one line each: what was asked for and is not done
+};
+// `xenstore` maps our directory's keys to values (mac, mtu, rate, nic, bridge, vlan,
+// SUNW-need-rx-filter, SUNW-need-set-physaddr); an absent key is not in it. Fails on a value that
+// cannot be: says which key, from where, and why. What this version does not do yet is refused, not
+// ignored (here vlan and rate; the same in a file fails when it is read), except set-physaddr in
+// xenstore, whose failure is a warning (seed S10). The port is the first given of: file nic,
+// xenstore nic, the port on xenstore's bridge, [defaults] nic.
+Result<EffectiveVif> effective_settings(const std::optional<VifConfig>& file,
+                                        const std::map<std::string, std::string>& xenstore,
+                                        const DaemonConfig& daemon);
+
+}  // namespace netback

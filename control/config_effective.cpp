@@ -1,0 +1,180 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "control/config_vif.hpp"
+#include "control/quote.hpp"
+#include "lib/netif/netif.hpp"
+#include "lib/xen/number.hpp"
+
+namespace netback {
+
+namespace {
+
+namespace keys = netif::keys;
+
+using Keys = std::map<std::string, std::string>;
+
+constexpr std::string_view from_file = "vif file";
+constexpr std::string_view from_xenstore = "xenstore";
+constexpr std::string_view from_defaults = "defaults";
+constexpr std::string_view built_in = "built in";
+
+constexpr char vlan_key[] = "vlan";
+constexpr char need_set_physaddr_key[] = "SUNW-need-set-physaddr";
+
+std::optional<std::string> find(const Keys& xenstore, const char* key) {
+  const auto found = xenstore.find(key);
+  if (found == xenstore.end()) return std::nullopt;
+  return found->second;
+}
+
+Error bad_key(const char* key, std::string_view why) {
+  return {fmt::format("xenstore {}: {}", key, why)};
+}
+
+// The first that is given.
+template <class T>
+Origin<T> pick(const std::optional<T>& file, const std::optional<T>& xenstore,
+               const std::optional<T>& defaults, T otherwise) {
+  if (file) return {*file, from_file};
+  if (xenstore) return {*xenstore, from_xenstore};
+  if (defaults) return {*defaults, from_defaults};
+  return {std::move(otherwise), built_in};
+}
+
+// A key that may be absent and otherwise is a number in the range.
+Status read_number(const Keys& xenstore, const char* key, uint32_t lowest, uint32_t highest,
+                   std::optional<uint32_t>& number) {
+  const auto text = find(xenstore, key);
+  if (!text) return Done{};
+  number = parse_number<uint32_t>(*text);
+  if (number && *number >= lowest && *number <= highest) return Done{};
+  return bad_key(key, fmt::format("must be a whole number from {} to {}, not {}", lowest, highest,
+                                  in_quotes(*text)));
+}
+
+Result<Origin<std::string>> choose_mac(const VifConfig& file, const Keys& xenstore) {
+  const auto text = find(xenstore, keys::mac);
+  // libxl always writes one. A file's MAC is the one that it was matched by.
+  if (file.mac) return Origin<std::string>{*file.mac, from_file};
+  if (!text) return bad_key(keys::mac, "is absent");
+  auto mac = checked_mac(*text);
+  if (!mac) return bad_key(keys::mac, mac.error().message);
+  return Origin<std::string>{std::move(mac).value(), from_xenstore};
+}
+
+// The port on `bridge`, the key that xl always writes.
+std::optional<std::string> port_on_bridge(const std::vector<PortConfig>& ports,
+                                          const std::optional<std::string>& bridge) {
+  if (!bridge || bridge->empty()) return std::nullopt;
+  for (const PortConfig& port : ports) {
+    if (port.bridge == *bridge) return port.name;
+  }
+  return std::nullopt;
+}
+
+Result<Origin<std::string>> choose_port(const VifConfig& file, const Keys& xenstore,
+                                        const DaemonConfig& daemon) {
+  auto store_nic = find(xenstore, keys::nic);
+  const auto bridge = find(xenstore, keys::bridge);
+  if (!store_nic) store_nic = port_on_bridge(daemon.ports, bridge);
+  const auto port = pick(file.nic, store_nic, daemon.defaults.nic, std::string{});
+  if (port.from == built_in) {
+    const std::string why = bridge
+                                ? fmt::format("no port is on bridge {}", in_quotes(*bridge, '\''))
+                                : "no port is given";
+    return Error{fmt::format("{} and {} has no [defaults] nic; {}", why, daemon_file_name,
+                             port_names(daemon.ports)),
+                 "give nic in a vif file or bridge in the xl file"};
+  }
+  for (const PortConfig& known : daemon.ports) {
+    if (known.name == port.value) return port;
+  }
+  return Error{fmt::format("nic from {}: port {} is not in {}; {}",
+                           port.from == from_file ? file.file : std::string(port.from),
+                           in_quotes(port.value, '\''), daemon_file_name,
+                           port_names(daemon.ports))};
+}
+
+// Sharing work among lcores comes later; until then a vif cannot ask for another one.
+Status check_lcores(const VifConfig& file, const DaemonConfig& daemon) {
+  const auto& wanted = file.lcores ? file.lcores : daemon.defaults.lcores;
+  for (const unsigned lcore : wanted.value_or(std::vector<unsigned>{})) {
+    if (std::find(daemon.lcores.begin(), daemon.lcores.end(), lcore) != daemon.lcores.end())
+      continue;
+    return Error{fmt::format("lcores from {}: {} is not among those of {}",
+                             file.lcores ? file.file : std::string(from_defaults), lcore,
+                             daemon_file_name)};
+  }
+  return Done{};
+}
+
+// A limit or a tag that is asked for and silently not there would be worse than no vif.
+Status refuse_unsupported(const Keys& xenstore) {
+  for (const char* key : {vlan_key, keys::rate}) {
+    const auto text = find(xenstore, key);
+    if (!text || text->empty()) continue;
+    return Error{fmt::format("xenstore {}: '{}' is not supported by this version", key, key),
+                 fmt::format("remove {} from the vif in the xl file", key)};
+  }
+  return Done{};
+}
+
+}  // namespace
+
+std::string port_names(const std::vector<PortConfig>& ports) {
+  if (ports.empty()) return "there is no [[port]]";
+  std::string names;
+  for (const PortConfig& port : ports) {
+    names += (names.empty() ? "ports: " : ", ") + port.name;
+    if (!port.bridge.empty()) names += fmt::format(" (bridge {})", port.bridge);
+  }
+  return names;
+}
+
+Result<EffectiveVif> effective_settings(const std::optional<VifConfig>& given,
+                                        const std::map<std::string, std::string>& xenstore,
+                                        const DaemonConfig& daemon) {
+  const VifConfig file = given.value_or(VifConfig{});
+  const VifConfig& defaults = daemon.defaults;
+  if (auto checked = refuse_unsupported(xenstore); !checked) return checked.error();
+  if (auto checked = check_lcores(file, daemon); !checked) return checked.error();
+  auto nic = choose_port(file, xenstore, daemon);
+  if (!nic) return nic.error();
+  auto mac = choose_mac(file, xenstore);
+  if (!mac) return mac.error();
+  std::optional<uint32_t> mtu;
+  if (auto read = read_number(xenstore, keys::mtu, mtu_min, mtu_max, mtu); !read) {
+    return read.error();
+  }
+  std::optional<uint32_t> need_filter;
+  if (auto read = read_number(xenstore, keys::need_rx_filter, 0, INT32_MAX, need_filter); !read) {
+    return read.error();
+  }
+  std::optional<bool> store_filter;
+  if (need_filter) store_filter = *need_filter > 0;
+
+  const std::optional<bool> no_truth;
+  const std::optional<uint32_t> no_number;
+  std::vector<std::string> warnings;
+  if (find(xenstore, need_set_physaddr_key).value_or("0") != "0") {
+    warnings.push_back(fmt::format("xenstore {} is ignored by this version: the port keeps its MAC",
+                                   need_set_physaddr_key));
+  }
+  return EffectiveVif{
+      .nic = std::move(nic).value(),
+      .mac = std::move(mac).value(),
+      .mtu = pick(file.mtu, mtu, defaults.mtu, 1500u),
+      .rate = {"", built_in},
+      .rate_to_guest = {"", built_in},
+      // Filtered: no guest of today asks, and a shared port must not leak (seed S6).
+      .rx_filter = pick(file.rx_filter, store_filter, defaults.rx_filter, true),
+      .lock_mac = pick(file.lock_mac, no_truth, defaults.lock_mac, false),
+      .backlog_frames =
+          pick(file.backlog_frames, no_number, defaults.backlog_frames, limits::backlog_frames_max),
+      .warnings = std::move(warnings),
+  };
+}
+
+}  // namespace netback

@@ -1,0 +1,31 @@
+// What a vif file, [defaults] and xenstore have in common. Inside config only.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "control/config.hpp"
+#include "control/config_text.hpp"
+#include "dataplane/limits.hpp"
+
+namespace netback {
+
+inline constexpr char daemon_file_name[] = "dpdk-netback.toml";
+
+// IPv4 works from 68 bytes on (RFC 791); the longest frame has one VLAN tag.
+inline constexpr uint32_t mtu_min = 68;
+inline constexpr uint32_t mtu_max =
+    limits::frame_bytes_max - limits::ethernet_header_bytes - limits::vlan_tag_bytes;
+
+// The settings of `table`, without what says which vif it is about.
+void read_settings(TableReader& table, VifConfig& vif);
+
+// `text` in lower case. Fails with "must be a MAC address like ..., not ...": also on addresses
+// that no one interface can have.
+Result<std::string> checked_mac(std::string_view text);
+
+// "ports: a, b", or that there are none.
+std::string port_names(const std::vector<PortConfig>& ports);
+
+}  // namespace netback

@@ -1,0 +1,220 @@
+#include "control/daemon.hpp"
+
+#include <fmt/format.h>
+#include <rte_launch.h>
+#include <signal.h>
+#include <sys/epoll.h>
+
+#include "lib/base/log.hpp"
+
+namespace netback {
+namespace {
+
+using namespace std::chrono_literals;
+constexpr unsigned worker_lcore = 1;
+constexpr auto link_poll_interval = 1s;
+
+// Keeps what a factory made, or hands on why it made nothing.
+template <class T>
+Status keep(std::unique_ptr<T>& place, Result<std::unique_ptr<T>> made) {
+  if (!made) return made.error();
+  place = std::move(made).value();
+  return Done{};
+}
+
+int run_worker(void* worker) {
+  static_cast<Worker*>(worker)->run();
+  return 0;
+}
+
+}  // namespace
+
+Result<DaemonConfig> read_all_config(const std::string& directory) {
+  auto config = read_daemon_config(directory);
+  if (!config) return config.error();
+  std::vector<Error> errors;
+  read_vif_configs(directory, errors);
+  if (!errors.empty()) return errors.front();
+  return config;
+}
+
+std::vector<StartStep> Daemon::steps() {
+  const auto step = [this](Status (Daemon::*method)()) {
+    return [this, method] { return (this->*method)(); };
+  };
+  return {
+      {"read configuration", step(&Daemon::read_config), {}, exit_code::usage},
+      {"prepare event loop", step(&Daemon::prepare_loop), [this] { loop_.reset(); }},
+      {"take instance lock",
+       [this] { return keep(lock_, InstanceLock::take(options_.socket + ".lock")); },
+       [this] { lock_.reset(); }, exit_code::busy},
+      {"check for kernel xen-netback",
+       [] { return check_no_kernel_netback(); },
+       {},
+       exit_code::busy},
+      {"check ports", step(&Daemon::check_ports)},
+      {"open xenstore", [this] { return keep(store_, Store::open()); }, [this] { store_.reset(); },
+       exit_code::nobody},
+      {"open grants", [this] { return keep(grants_, Grants::open()); }, [this] { grants_.reset(); },
+       exit_code::nobody},
+      {"open worker grants", [this] { return keep(worker_grants_, Grants::open()); },
+       [this] { worker_grants_.reset(); }, exit_code::nobody},
+      {"open event channels", step(&Daemon::open_events), [this] { events_.reset(); },
+       exit_code::nobody},
+      {"start DPDK", step(&Daemon::start_dpdk), [this] { eal_.reset(); }},
+      {"make frame pool", step(&Daemon::make_pool), [this] { pool_.reset(); }},
+      {"open ports", step(&Daemon::open_ports),
+       [this] {
+         while (!ports_.empty()) ports_.pop_back();
+       }},
+      {"start worker", step(&Daemon::start_worker), [this] { stop_worker(); }},
+      {"open control socket", step(&Daemon::open_socket), [this] { socket_.reset(); }},
+      {"watch xenstore", step(&Daemon::start_watcher), [this] { watcher_.reset(), world_.reset(); },
+       exit_code::nobody},
+  };
+}
+
+Status Daemon::read_config() {
+  auto config = read_all_config(options_.config_directory);
+  if (!config) return config.error();
+  config_ = std::move(config).value();
+  log::start(options_.log_level.empty() ? config_.log_level : options_.log_level);
+  return Done{};
+}
+
+// Before any thread is made: they inherit the signal mask.
+Status Daemon::prepare_loop() {
+  if (Status made = keep(loop_, Loop::make()); !made) return made;
+  signal(SIGPIPE, SIG_IGN);
+  return loop_->take_signals({SIGTERM, SIGINT}, [this](int) { begin_drain(); });
+}
+
+Status Daemon::check_ports() {
+  devices_.clear();
+  for (const auto& port : config_.ports) {
+    auto device = check_device(port);
+    if (!device) return device.error();
+    devices_.push_back(std::move(device).value());
+  }
+  return Done{};
+}
+
+Status Daemon::open_events() {
+  return keep(events_, EventChannels::open());
+}
+
+unsigned Daemon::worker_cpu() const {
+  return config_.lcores.empty() ? last_cpu() : config_.lcores.front();
+}
+
+Status Daemon::start_dpdk() {
+  hugepages_ = config_.memory != "pages" && hugepages_available(config_.memory_mb);
+  if (config_.memory == "hugepages" && !hugepages_)
+    return Error{fmt::format("there are not {} MB of free hugepages on a mounted hugetlbfs",
+                             config_.memory_mb),
+                 "sysctl vm.nr_hugepages=N and mount -t hugetlbfs none /dev/hugepages, or memory = "
+                 "\"auto\""};
+  if (!hugepages_)
+    log::info(
+        "no hugepages: {} MB of ordinary pages instead, fixed at start; no NIC by DMA, more "
+        "TLB misses",
+        config_.memory_mb);
+  EalOptions eal{
+      .hugepages = hugepages_, .memory_mb = config_.memory_mb, .worker_cpus = {worker_cpu()}};
+  for (const auto& device : devices_)
+    if (device.pci()) eal.pci_allowed.push_back(device.name);
+  return keep(eal_, Eal::start(eal));
+}
+
+Status Daemon::make_pool() {
+  return keep(pool_, FramePool::make("frames", config_.frame_buffers));
+}
+
+Status Daemon::open_ports() {
+  for (size_t i = 0; i < config_.ports.size(); ++i) {
+    auto port = Port::open(config_.ports[i], devices_[i], *pool_);
+    if (!port) {
+      while (!ports_.empty()) ports_.pop_back();
+      return port.error();
+    }
+    ports_.push_back(std::move(port).value());
+  }
+  return Done{};
+}
+
+Status Daemon::start_worker() {
+  mailbox_ = std::make_unique<Mailbox>();
+  worker_ = std::make_unique<Worker>(WorkerOptions{.spin_us = config_.spin_us}, *mailbox_,
+                                     *worker_grants_, *events_, *pool_);
+  link_ = std::make_unique<WorkerLink>(*mailbox_);
+  link_->on_quarantined([this](const Quarantined& report) {
+    if (watcher_) watcher_->quarantine(report);
+  });
+  forwarding_ = std::make_unique<Forwarding>(*link_);
+  Status status = forwarding_->attach_ports(ports_);
+  if (status)
+    status = loop_->add(
+        mailbox_->control_fd(), [this](uint32_t) { link_->handle_reports(); }, EPOLLIN);
+  if (status && rte_eal_remote_launch(run_worker, worker_.get(), worker_lcore) != 0)
+    status = Error{"DPDK's lcore for it is not waiting"};
+  if (!status) release_worker();
+  return status;
+}
+
+// Nothing of any guest is attached any more.
+void Daemon::stop_worker() {
+  link_->post(Stop{});
+  rte_eal_wait_lcore(worker_lcore);
+  release_worker();
+}
+
+void Daemon::release_worker() {
+  loop_->remove(mailbox_->control_fd());
+  forwarding_.reset();
+  link_.reset();  // with the tables that the worker used last
+  worker_.reset();
+  mailbox_.reset();
+}
+
+Status Daemon::open_socket() {
+  add_verbs();
+  return keep(socket_,
+              ControlSocket::open(*loop_, options_.socket, [this](const std::string& line) {
+                return requests_.answer(line);
+              }));
+}
+
+Status Daemon::start_watcher() {
+  world_.reset(new VifWorld{.loop = *loop_,
+                            .store = *store_,
+                            .grants = *grants_,
+                            .events = *events_,
+                            .worker = *link_,
+                            .forwarding = *forwarding_,
+                            .plans = {*store_, config_, options_.config_directory, ports_}});
+  watcher_ = std::make_unique<VifWatcher>(*world_);
+  loop_->after(link_poll_interval, [this] { poll_links(); });
+  return watcher_->start();
+}
+
+void Daemon::serve() {
+  fmt::print(stderr, "dpdk-netback: ready\n");
+  loop_->run();
+}
+
+void Daemon::begin_drain() {
+  if (std::exchange(draining_, true)) return;
+  log::info("stopping: vifs are drained, xenstore stays as it is");
+  watcher_->drain([this] { loop_->stop(); });
+}
+
+void Daemon::poll_links() {
+  for (const auto& port : ports_) {
+    if (!port->update_link()) continue;
+    log::info("port '{}': link {}", port->config().name, port->link_up() ? "up" : "down");
+    if (watcher_ && !draining_) watcher_->port_link_changed(*port);
+  }
+  loop_->after(link_poll_interval, [this] { poll_links(); });
+}
+
+}  // namespace netback

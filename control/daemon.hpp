@@ -1,0 +1,95 @@
+// The daemon's parts and the order in which they come and go, wired by hand.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "control/config.hpp"
+#include "control/forwarding.hpp"
+#include "control/host.hpp"
+#include "control/loop.hpp"
+#include "control/port.hpp"
+#include "control/requests.hpp"
+#include "control/socket.hpp"
+#include "control/startup.hpp"
+#include "control/vif_watcher.hpp"
+#include "control/worker_link.hpp"
+#include "dataplane/worker.hpp"
+#include "lib/dpdk/eal.hpp"
+#include "lib/dpdk/frame_pool.hpp"
+#include "lib/xen/evtchn.hpp"
+#include "lib/xen/grants.hpp"
+#include "lib/xen/store.hpp"
+
+namespace netback {
+
+struct DaemonOptions {
+  std::string config_directory = "/etc/dpdk-netback";
+  std::string socket = "/run/dpdk-netback/control.sock";
+  std::string log_level;  // empty: as the configuration says
+};
+
+// Reads all configuration files; the error names the first bad line.
+Result<DaemonConfig> read_all_config(const std::string& directory);
+
+class Daemon {
+ public:
+  explicit Daemon(DaemonOptions options) : options_(std::move(options)) {}
+
+  // In order; each undoes itself. They outlive nothing: run them while the daemon lives.
+  std::vector<StartStep> steps();
+  // Until SIGTERM, SIGINT or `stop`; every vif is drained then.
+  void serve();
+
+ private:
+  Status read_config();
+  Status prepare_loop();
+  Status check_ports();
+  Status open_events();
+  Status start_dpdk();
+  Status make_pool();
+  Status open_ports();
+  Status start_worker();
+  void stop_worker();
+  void release_worker();
+  Status open_socket();
+  Status start_watcher();
+
+  void add_verbs();
+  Requests::Json info() const;
+  Requests::Answer with_vif(const Requests::Json& args,
+                            const std::function<Requests::Json(VifSession&)>& action) const;
+  Requests::Answer stats(const Requests::Json& args) const;
+  Requests::Answer ports(const Requests::Json& args) const;
+  Requests::Answer stop(const Requests::Json& args);
+  void begin_drain();
+  void poll_links();
+  unsigned worker_cpu() const;
+
+  const DaemonOptions options_;
+  DaemonConfig config_;
+  const Loop::Clock::time_point started_ = Loop::Clock::now();
+  std::unique_ptr<Loop> loop_;
+  std::unique_ptr<InstanceLock> lock_;
+  std::unique_ptr<Store> store_;
+  std::unique_ptr<Grants> grants_;  // control's
+  std::unique_ptr<Grants> worker_grants_;
+  std::unique_ptr<EventChannels> events_;  // the worker's
+  std::vector<PortDevice> devices_;        // of config_.ports
+  bool hugepages_ = false;
+  std::unique_ptr<Eal> eal_;
+  std::unique_ptr<FramePool> pool_;
+  std::vector<std::unique_ptr<Port>> ports_;
+  std::unique_ptr<Mailbox> mailbox_;
+  std::unique_ptr<Worker> worker_;
+  std::unique_ptr<WorkerLink> link_;
+  std::unique_ptr<Forwarding> forwarding_;
+  Requests requests_;
+  std::unique_ptr<ControlSocket> socket_;
+  std::unique_ptr<VifWorld> world_;
+  std::unique_ptr<VifWatcher> watcher_;
+  bool draining_ = false;
+};
+
+}  // namespace netback

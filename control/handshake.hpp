@@ -1,0 +1,39 @@
+// What we offer a guest, and what comes of its answers. Pure: keys in, keys out.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "lib/base/result.hpp"
+#include "lib/netif/netif.hpp"
+
+namespace netback {
+
+// Our directory's feature keys, each exactly "0" or "1" (Windows parses them base 2).
+const std::vector<std::pair<std::string, std::string>>& offered_features();
+
+// One key of the guest's directory, or nothing when it is absent.
+using ReadKey = std::function<std::optional<std::string>(std::string_view key)>;
+
+// What the guest asked for and where its rings are.
+struct Agreement {
+  uint32_t from_guest_reference = 0;  // tx-ring-ref
+  uint32_t to_guest_reference = 0;    // rx-ring-ref
+  uint32_t from_guest_channel = 0;    // event-channel-tx, or event-channel for both
+  uint32_t to_guest_channel = 0;      // equal to the other one without split event channels
+  bool takes_chains = false;          // feature-sg
+  bool takes_blank_ipv4 = true;       // not feature-no-csum-offload
+  bool takes_blank_ipv6 = false;      // feature-ipv6-csum-offload
+  bool notifies_of_buffers = false;   // feature-rx-notify
+};
+
+// Fails with one line that names the key and the value: request-rx-copy absent or 0 (H38), a ring
+// reference or event channel absent, not a number, reserved, or twice the same; a queue count
+// other than absent or 1 (H24); a feature key that is not 0 or 1.
+Result<Agreement> agree(const ReadKey& guest);
+
+}  // namespace netback

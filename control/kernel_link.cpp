@@ -1,0 +1,107 @@
+#include "control/kernel_link.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/if_tun.h>
+#include <linux/sockios.h>
+#include <net/if.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+
+namespace netback {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string interface_path(const std::string& name, const std::string& root) {
+  return root + "/sys/class/net/" + name;
+}
+
+ifreq request_for(const std::string& name) {
+  ifreq request = {};
+  name.copy(request.ifr_name, IFNAMSIZ - 1);
+  return request;
+}
+
+// One ioctl on a throw-away socket; false leaves errno.
+bool interface_ioctl(unsigned long number, ifreq& request) {
+  const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return false;
+  const int result = ioctl(fd, number, &request);
+  const int error = errno;
+  close(fd);
+  errno = error;
+  return result == 0;
+}
+
+}  // namespace
+
+bool interface_exists(const std::string& name, const std::string& root) {
+  std::error_code ignored;
+  return fs::exists(interface_path(name, root), ignored);
+}
+
+bool interface_is_ethernet(const std::string& name, const std::string& root) {
+  int type = -1;
+  std::ifstream(interface_path(name, root) + "/type") >> type;
+  return type == 1;  // ARPHRD_ETHER
+}
+
+std::string interface_bridge(const std::string& name) {
+  std::error_code error;
+  const fs::path master = fs::read_symlink(interface_path(name, {}) + "/master", error);
+  return error ? std::string() : master.filename().string();
+}
+
+bool tap_is_busy(const std::string& name) {
+  const int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+  if (fd < 0) return false;
+  ifreq request = request_for(name);
+  request.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
+  const bool busy = ioctl(fd, TUNSETIFF, &request) != 0 && errno == EBUSY;
+  close(fd);
+  return busy;
+}
+
+Status set_interface_up(const std::string& name) {
+  ifreq request = request_for(name);
+  if (!interface_ioctl(SIOCGIFFLAGS, request)) return errno_error("no interface " + name);
+  request.ifr_flags |= IFF_UP;
+  if (!interface_ioctl(SIOCSIFFLAGS, request))
+    return errno_error("cannot set up interface " + name, "run as root");
+  return Done{};
+}
+
+Status set_interface_mtu(const std::string& name, uint32_t mtu) {
+  ifreq request = request_for(name);
+  request.ifr_mtu = static_cast<int>(mtu);
+  if (!interface_ioctl(SIOCSIFMTU, request))
+    return errno_error(fmt::format("cannot set mtu {} of interface {}", mtu, name));
+  return Done{};
+}
+
+Status join_bridge(const std::string& name, const std::string& bridge) {
+  const std::string now_on = interface_bridge(name);
+  if (now_on == bridge) return Done{};
+  if (!now_on.empty())
+    return Error{fmt::format("interface {} is on bridge {}, not {}", name, now_on, bridge),
+                 fmt::format("ip link set {} nomaster", name)};
+  if (!interface_exists(bridge))
+    return Error{fmt::format("there is no bridge {}", bridge),
+                 fmt::format("ip link add {} type bridge && ip link set {} up", bridge, bridge)};
+  const unsigned index = if_nametoindex(name.c_str());
+  ifreq request = request_for(bridge);
+  request.ifr_ifindex = static_cast<int>(index);
+  if (index == 0 || !interface_ioctl(SIOCBRADDIF, request))
+    return errno_error(fmt::format("cannot put interface {} on bridge {}", name, bridge),
+                       errno == EOPNOTSUPP ? fmt::format("{} is not a bridge", bridge) : "");
+  return Done{};
+}
+
+}  // namespace netback

@@ -1,0 +1,25 @@
+// The kernel's side of a port: network interfaces by name. Small ioctls, no netlink.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "lib/base/result.hpp"
+
+namespace netback {
+
+// Paths below `root` in tests; empty on a real system.
+bool interface_exists(const std::string& name, const std::string& root = {});
+bool interface_is_ethernet(const std::string& name, const std::string& root = {});  // ARPHRD_ETHER
+// Name of the bridge that it is on; empty when on none.
+std::string interface_bridge(const std::string& name);
+
+// Whether another process holds this tap. Only for names that exist.
+bool tap_is_busy(const std::string& name);
+
+Status set_interface_up(const std::string& name);
+Status set_interface_mtu(const std::string& name, uint32_t mtu);
+// Puts `name` on `bridge`. Already there is fine; on another bridge is an error.
+Status join_bridge(const std::string& name, const std::string& bridge);
+
+}  // namespace netback

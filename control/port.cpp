@@ -1,0 +1,181 @@
+#include "control/port.hpp"
+
+#include <fmt/format.h>
+#include <rte_dev.h>
+#include <rte_errno.h>
+#include <rte_ethdev.h>
+
+#include <algorithm>
+
+#include "control/kernel_link.hpp"
+#include "lib/base/log.hpp"
+
+namespace netback {
+namespace {
+
+constexpr uint16_t descriptors_wanted = 1024;
+constexpr uint32_t checksum_offloads = RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM;
+
+Error port_error(const Port& port, std::string_view what, int result, std::string fix = {}) {
+  return {fmt::format("port '{}': device '{}': {}: {}", port.config().name, port.config().device,
+                      what, rte_strerror(-result)),
+          std::move(fix)};
+}
+
+uint32_t frame_bytes(uint32_t mtu) {
+  return mtu + limits::ethernet_header_bytes;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Port>> Port::open(const PortConfig& config, const PortDevice& device,
+                                         FramePool& pool) {
+  std::unique_ptr<Port> port(new Port(config, device));
+  if (Status status = port->probe(); !status) return status.error();
+  if (Status status = port->configure(pool); !status) return status.error();
+  if (Status status = port->start(); !status) return status.error();
+  if (Status status = port->join_kernel(); !status) return status.error();
+  port->update_link();
+  port->queue_->running.store(true, std::memory_order_release);
+  return port;
+}
+
+Status Port::probe() {
+  // PCI devices of the allow list were probed by EAL.
+  if (!device_.pci()) {
+    const int result = rte_eal_hotplug_add("vdev", device_.name.c_str(), device_.arguments.c_str());
+    if (result < 0) return port_error(*this, "cannot be opened", result, "see DPDK's lines above");
+  }
+  uint16_t number = 0;
+  const int result = rte_eth_dev_get_port_by_name(device_.name.c_str(), &number);
+  if (result != 0 || number >= limits::ports_max) {
+    if (!device_.pci()) rte_eal_hotplug_remove("vdev", device_.name.c_str());
+    return port_error(*this, "there is no such DPDK port", result,
+                      device_.pci() ? "bind it: dpdk-devbind.py -b uio_pci_generic ADDRESS" : "");
+  }
+  queue_ = std::unique_ptr<PortQueue>(new PortQueue{.port = number});
+  return Done{};
+}
+
+Status Port::configure(FramePool& pool) {
+  rte_eth_dev_info info{};
+  if (const int result = rte_eth_dev_info_get(queue_->port, &info); result != 0)
+    return port_error(*this, "says nothing of itself", result);
+  if (config_.mtu < info.min_mtu || config_.mtu > info.max_mtu)
+    return Error{fmt::format("port '{}': mtu {} is not within the driver's {} to {}", config_.name,
+                             config_.mtu, info.min_mtu, info.max_mtu)};
+  rte_eth_conf wanted{};
+  wanted.rxmode.mtu = config_.mtu;
+  // Marks blank checksums as such (RX_L4_CKSUM_NONE); without LRO no frame is longer than the mtu.
+  wanted.rxmode.offloads =
+      (RTE_ETH_RX_OFFLOAD_TCP_CKSUM | RTE_ETH_RX_OFFLOAD_UDP_CKSUM) & info.rx_offload_capa;
+  const uint32_t tagged_bytes = frame_bytes(config_.mtu) + limits::vlan_tag_bytes;
+  if (tagged_bytes > FramePool::buffer_bytes) {
+    if (!(info.rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER))
+      return Error{fmt::format("port '{}': mtu {} does not fit a buffer of {} bytes and the driver"
+                               " receives into one",
+                               config_.name, config_.mtu, FramePool::buffer_bytes),
+                   "lower the port's mtu"};
+    wanted.rxmode.offloads |= RTE_ETH_RX_OFFLOAD_SCATTER;
+  }
+  uint64_t trusted = 0;
+  if (device_.quirks->completes_checksums) trusted |= checksum_offloads;
+  if (device_.quirks->sends_chains) trusted |= RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+  wanted.txmode.offloads = trusted & info.tx_offload_capa;
+  find_capabilities(wanted.txmode.offloads);
+
+  wanted.intr_conf.rxq = interrupts_ = device_.quirks->receive_interrupt;
+  int result = rte_eth_dev_configure(queue_->port, 1, 1, &wanted);
+  if (result != 0 && interrupts_) {
+    wanted.intr_conf.rxq = interrupts_ = false;
+    result = rte_eth_dev_configure(queue_->port, 1, 1, &wanted);
+  }
+  if (result != 0) return port_error(*this, "cannot be configured", result);
+  return set_up_queues(pool);
+}
+
+Status Port::set_up_queues(FramePool& pool) {
+  uint16_t received = descriptors_wanted, sent = descriptors_wanted;
+  int result = rte_eth_dev_adjust_nb_rx_tx_desc(queue_->port, &received, &sent);
+  if (result != 0) return port_error(*this, "takes no number of descriptors", result);
+  const unsigned socket = SOCKET_ID_ANY;
+  result = rte_eth_rx_queue_setup(queue_->port, 0, received, socket, nullptr, pool.mempool());
+  if (result != 0) return port_error(*this, "cannot set up its receive queue", result);
+  result = rte_eth_tx_queue_setup(queue_->port, 0, sent, socket, nullptr);
+  if (result != 0) return port_error(*this, "cannot set up its transmit queue", result);
+  return Done{};
+}
+
+// Asked once; no answer means none (seed S11).
+void Port::find_capabilities(uint64_t transmit_offloads) {
+  queue_->can.checksum = (transmit_offloads & checksum_offloads) == checksum_offloads;
+  queue_->can.chains = (transmit_offloads & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) != 0;
+  queue_->can.frame_bytes_max = frame_bytes(config_.mtu);
+}
+
+Status Port::start() {
+  // A kernel interface below the port must carry our mtu; drivers without one say ENOTSUP.
+  const int mtu_result = rte_eth_dev_set_mtu(queue_->port, static_cast<uint16_t>(config_.mtu));
+  if (mtu_result != 0 && mtu_result != -ENOTSUP)
+    return port_error(*this, fmt::format("does not take mtu {}", config_.mtu), mtu_result);
+  if (const int result = rte_eth_dev_start(queue_->port); result != 0)
+    return port_error(*this, "does not start", result);
+  started_ = true;
+  // Guests' addresses are not the port's own.
+  const int result = rte_eth_promiscuous_enable(queue_->port);
+  promiscuous_ = result == 0;
+  if (result != 0 && result != -ENOTSUP)
+    log::warn("port '{}': no promiscuous mode: {}; frames for guests may not arrive", config_.name,
+              rte_strerror(-result));
+  if (interrupts_) queue_->receive_fd = rte_eth_dev_rx_intr_ctl_q_get_fd(queue_->port, 0);
+  if (queue_->receive_fd < 0) queue_->receive_fd = -1;
+  return Done{};
+}
+
+// The kernel's interface of the port: up, and on its bridge.
+Status Port::join_kernel() {
+  if (device_.iface.empty()) return Done{};
+  if (device_.quirks->kernel_interface) return set_interface_up(device_.iface);
+  if (!device_.quirks->kernel_tap || !interface_exists(device_.iface)) return Done{};
+  const auto named = [this](const Error& error) {
+    return Error{fmt::format("port '{}': {}", config_.name, error.message), error.fix};
+  };
+  if (Status status = set_interface_mtu(device_.iface, config_.mtu); !status)
+    return named(status.error());
+  if (!config_.bridge.empty())
+    if (Status status = join_bridge(device_.iface, config_.bridge); !status)
+      return named(status.error());
+  if (Status status = set_interface_up(device_.iface); !status) return named(status.error());
+  return Done{};
+}
+
+void Port::close() {
+  if (!queue_) return;
+  queue_->running.store(false, std::memory_order_release);
+  const uint16_t number = queue_->port;
+  if (promiscuous_) rte_eth_promiscuous_disable(number);
+  if (started_) rte_eth_dev_stop(number);
+  rte_eth_dev_close(number);
+  if (!device_.pci()) rte_eal_hotplug_remove("vdev", device_.name.c_str());
+  queue_.reset();
+  started_ = promiscuous_ = false;
+}
+
+std::string Port::mac() const {
+  rte_ether_addr address{};
+  if (!queue_ || rte_eth_macaddr_get(queue_->port, &address) != 0) return {};
+  char text[RTE_ETHER_ADDR_FMT_SIZE];
+  rte_ether_format_addr(text, sizeof text, &address);
+  std::string lower(text);
+  std::ranges::transform(lower, lower.begin(), [](unsigned char c) { return std::tolower(c); });
+  return lower;
+}
+
+bool Port::update_link() {
+  rte_eth_link link{};
+  const int result = rte_eth_link_get_nowait(queue_->port, &link);
+  const bool up = result != 0 || link.link_status == RTE_ETH_LINK_UP;
+  return std::exchange(link_up_, up) != up;
+}
+
+}  // namespace netback

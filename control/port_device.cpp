@@ -1,0 +1,207 @@
+#include "control/port_device.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <net/if.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <fstream>
+#include <regex>
+
+#include "control/kernel_link.hpp"
+#include "dataplane/limits.hpp"
+#include "lib/dpdk/frame_pool.hpp"
+#include "lib/xen/number.hpp"
+
+namespace netback {
+namespace {
+
+constexpr std::array known_drivers = {
+    DriverQuirks{"net_null"},
+    DriverQuirks{"net_ring"},
+    DriverQuirks{"net_pcap"},
+    DriverQuirks{.driver = "net_tap", .kernel_tap = true},
+    DriverQuirks{.driver = "net_virtio_user", .kernel_tap = true, .receive_interrupt = true},
+    // Truncates longer frames in silence; no checksums.
+    DriverQuirks{.driver = "net_af_packet", .kernel_interface = true, .completes_checksums = false},
+    // Sends pkt_len bytes of the first segment, whatever is behind it.
+    DriverQuirks{.driver = "net_af_xdp",
+                 .kernel_interface = true,
+                 .sends_chains = false,
+                 .completes_checksums = false},
+    DriverQuirks{.driver = "pci", .receive_interrupt = true},
+};
+
+constexpr uint32_t mtu_min = 68;  // IPv4's least
+constexpr uint32_t mtu_max =
+    limits::frame_bytes_max - limits::ethernet_header_bytes - limits::vlan_tag_bytes;
+constexpr uint32_t af_xdp_mtu_max = 3498;  // one UMEM page less headroom and link header
+
+Error port_error(const PortConfig& config, const std::string& what, std::string fix = {}) {
+  return {fmt::format("port '{}': device '{}': {}", config.name, config.device, what),
+          std::move(fix)};
+}
+
+bool is_pci_address(const std::string& name) {
+  static const std::regex address("([0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\\.[0-7]");
+  return std::regex_match(name, address);
+}
+
+const DriverQuirks* find_driver(const std::string& name) {
+  std::string driver = name;
+  while (!driver.empty() && driver.back() >= '0' && driver.back() <= '9') driver.pop_back();
+  if (is_pci_address(name)) driver = "pci";
+  const auto found = std::ranges::find(known_drivers, driver, &DriverQuirks::driver);
+  return found == known_drivers.end() ? nullptr : &*found;
+}
+
+Status check_pci(const PortConfig& config, const std::string& root) {
+  std::string guest_type;
+  std::ifstream(root + "/sys/hypervisor/guest_type") >> guest_type;
+  if (guest_type == "PV")  // its page frame numbers are not the machine's: DMA would hit others
+    return port_error(config,
+                      "a PCI device driven from a PV domain can write to other guests' memory",
+                      "use a PVH dom0 or a driver domain, or net_virtio_user or net_af_packet");
+  return Done{};
+}
+
+// An interface that the user brings (af_packet, af_xdp).
+Status check_interface(const PortConfig& config, const std::string& iface,
+                       const std::string& root) {
+  if (iface.empty()) return port_error(config, "needs iface=NAME");
+  if (!interface_exists(iface, root))
+    return port_error(config, fmt::format("there is no interface {}", iface),
+                      fmt::format("ip link add {} type veth peer name ...", iface));
+  if (!interface_is_ethernet(iface, root))
+    return port_error(config, fmt::format("interface {} is not Ethernet", iface));
+  return Done{};
+}
+
+// A tap that the driver makes, on vhost-net or on its own.
+Status check_tap(const PortConfig& config, PortDevice& device, const std::string& root) {
+  const std::string path = device_argument(device.arguments, "path");
+  if (device.quirks->driver == "net_virtio_user") {
+    if (path.empty()) return port_error(config, "needs path=/dev/vhost-net");
+    if (access((root + path).c_str(), R_OK | W_OK) != 0)
+      return port_error(
+          config, errno_error("cannot open " + path).message,
+          path == "/dev/vhost-net" ? "modprobe vhost_net, or use net_af_packet on a veth" : "");
+    if (path != "/dev/vhost-net") return Done{};  // a vhost-user socket: no tap
+  }
+  if (access((root + "/dev/net/tun").c_str(), R_OK | W_OK) != 0)
+    return port_error(config, errno_error("cannot open /dev/net/tun").message, "modprobe tun");
+  if (device.iface.empty()) {  // a name that is the same at each start, so that bridges know it
+    device.iface = "nb-" + config.name;
+    device.arguments += ",iface=" + device.iface;
+  }
+  if (device.iface.size() >= IFNAMSIZ)
+    return port_error(config, fmt::format("interface name {} is too long", device.iface));
+  if (!interface_exists(device.iface, root)) return Done{};
+  if (!interface_exists(device.iface + "/tun_flags", root))
+    return port_error(config, fmt::format("interface {} exists and is not a tap", device.iface),
+                      "choose another iface=");
+  if (tap_is_busy(device.iface))
+    return port_error(config, fmt::format("tap {} is in use by another process", device.iface),
+                      "choose another iface=");
+  return Done{};
+}
+
+Result<uint32_t> argument_number(const PortConfig& config, const PortDevice& device,
+                                 std::string_view key, uint32_t absent) {
+  const std::string text = device_argument(device.arguments, key);
+  if (text.empty()) return absent;
+  const auto number = parse_number<uint32_t>(text);
+  if (!number) return port_error(config, fmt::format("{}={} is not a number", key, text));
+  return *number;
+}
+
+// af_packet cuts what does not fit its ring's frames, so the ring must fit the mtu; and its frames
+// must fit our buffers, because it receives into one.
+Status fit_af_packet(const PortConfig& config, PortDevice& device) {
+  const uint32_t frame_max = FramePool::buffer_bytes;
+  const auto framesz = argument_number(config, device, "framesz", frame_max);
+  const auto blocksz = argument_number(config, device, "blocksz", 4096);
+  const auto framecnt = argument_number(config, device, "framecnt", 1024);
+  for (const auto* number : {&framesz, &blocksz, &framecnt})
+    if (!*number) return number->error();
+  const uint32_t frame = Result(framesz).value(), block = Result(blocksz).value(),
+                 count = Result(framecnt).value();
+  if (frame == 0 || frame % 16 != 0 || frame > frame_max)
+    return port_error(config,
+                      fmt::format("framesz={} is not a multiple of 16 up to {}", frame, frame_max));
+  if (block % 4096 != 0 || block < frame || count == 0 || count % (block / frame) != 0)
+    return port_error(
+        config,
+        fmt::format("blocksz={} or framecnt={} does not fit framesz={}", block, count, frame),
+        "blocksz: a multiple of 4096; framecnt: of the frames in a block");
+  const uint32_t mtu =
+      frame - std::min(frame, af_packet_overhead_bytes + limits::ethernet_header_bytes +
+                                  limits::vlan_tag_bytes);
+  if (config.mtu > mtu)
+    return port_error(config, fmt::format("mtu {} does not fit, at most {}", config.mtu, mtu),
+                      "lower the port's mtu, or use net_virtio_user");
+  for (const auto& [key, value] :
+       {std::pair{"framesz", frame}, {"blocksz", block}, {"framecnt", count}})
+    if (device_argument(device.arguments, key).empty())
+      device.arguments += fmt::format(",{}={}", key, value);
+  return Done{};
+}
+
+Status fit_mtu(const PortConfig& config, PortDevice& device) {
+  if (config.mtu < mtu_min || config.mtu > mtu_max)
+    return port_error(config,
+                      fmt::format("mtu {} is not within {} to {}", config.mtu, mtu_min, mtu_max));
+  if (device.quirks->driver == "net_af_packet") return fit_af_packet(config, device);
+  if (device.quirks->driver == "net_af_xdp" && config.mtu > af_xdp_mtu_max)
+    return port_error(config,
+                      fmt::format("mtu {} does not fit, at most {}", config.mtu, af_xdp_mtu_max));
+  return Done{};
+}
+
+Status check_kind(const PortConfig& config, PortDevice& device, const std::string& root) {
+  if (device.pci()) return check_pci(config, root);
+  if (device.quirks->kernel_interface) return check_interface(config, device.iface, root);
+  if (device.quirks->kernel_tap) return check_tap(config, device, root);
+  return Done{};
+}
+
+}  // namespace
+
+std::string device_argument(const std::string& arguments, std::string_view key) {
+  size_t start = 0;
+  while (start < arguments.size()) {
+    const size_t end = std::min(arguments.find(',', start), arguments.size());
+    const std::string_view item(arguments.data() + start, end - start);
+    if (item.size() > key.size() && item.starts_with(key) && item[key.size()] == '=')
+      return std::string(item.substr(key.size() + 1));
+    start = end + 1;
+  }
+  return {};
+}
+
+Result<PortDevice> check_device(const PortConfig& config, const std::string& root) {
+  const size_t comma = std::min(config.device.find(','), config.device.size());
+  PortDevice device;
+  device.name = config.device.substr(0, comma);
+  device.arguments = config.device.substr(std::min(comma + 1, config.device.size()));
+  device.quirks = find_driver(device.name);
+  if (device.quirks == nullptr) {
+    std::vector<std::string_view> names;
+    for (const auto& driver : known_drivers) names.push_back(driver.driver);
+    names.back() = "a PCI address";
+    return port_error(config, "unknown driver",
+                      fmt::format("use one of {}", fmt::join(names, ", ")));
+  }
+  device.iface = device_argument(device.arguments, "iface");
+  if (Status status = check_kind(config, device, root); !status) return status.error();
+  if (Status status = fit_mtu(config, device); !status) return status.error();
+  if (!config.bridge.empty() && (!device.quirks->kernel_tap || device.iface.empty()))
+    return port_error(config,
+                      fmt::format("bridge '{}' needs a driver with a kernel tap", config.bridge),
+                      "net_virtio_user0,path=/dev/vhost-net,iface=NAME");
+  return device;
+}
+
+}  // namespace netback

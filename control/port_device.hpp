@@ -1,0 +1,46 @@
+// A port's device string: what it names, what its driver is known to do wrong, and whether it can
+// be opened here at all. No DPDK call in here: it runs before EAL is up.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "control/config.hpp"
+#include "lib/base/result.hpp"
+
+namespace netback {
+
+// Drivers that lie or need help (platform: port drivers that lie).
+struct DriverQuirks {
+  std::string_view driver;          // "net_af_packet"; "pci" stands for all PCI devices
+  bool kernel_tap = false;          // iface= names a tap that the driver makes
+  bool kernel_interface = false;    // iface= names an interface that must exist
+  bool sends_chains = true;         // when dev_info says so; false: it lies
+  bool completes_checksums = true;  // the same
+  bool receive_interrupt = false;   // asks for one
+};
+
+struct PortDevice {
+  const DriverQuirks* quirks;
+  std::string name;       // "net_af_packet0" or a PCI address: DPDK's name of it
+  std::string arguments;  // "iface=veth0,..." for the driver
+  std::string iface;      // the kernel interface, or empty
+  bool pci() const { return quirks->driver == "pci"; }
+};
+
+// Frames of af_packet lie in a ring of fixed frames behind the kernel's header of them: bytes that
+// are not left for the frame itself (TPACKET_V2, SOCK_RAW: aligned header + 16, minus the MAC).
+inline constexpr uint32_t af_packet_overhead_bytes = 66;
+
+// Splits and checks `config.device`: an unknown driver, a device node or interface that is not
+// there, not Ethernet or in use, PCI in a PV domain, an mtu that the driver cannot take. Fills in
+// arguments that follow from the mtu. Errors name the port and say the fix. `root` goes before
+// /sys and /dev in tests.
+Result<PortDevice> check_device(const PortConfig& config, const std::string& root = {});
+
+// Value of one key of an argument list "a=1,b=2"; empty when absent.
+std::string device_argument(const std::string& arguments, std::string_view key);
+
+}  // namespace netback

@@ -1,0 +1,22 @@
+// Text of others in our messages: one line, short, nothing that a terminal would act on.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace netback {
+
+inline constexpr size_t quoted_characters_max = 40;
+
+// "text" between two `mark`s; what is not printable ASCII becomes '?', what is too long ends in
+// "...".
+inline std::string in_quotes(std::string_view text, char mark = '"') {
+  std::string result(1, mark);
+  for (const char c : text.substr(0, quoted_characters_max)) {
+    result += c >= ' ' && c <= '~' ? c : '?';
+  }
+  if (text.size() > quoted_characters_max) result += "...";
+  return result + mark;
+}
+
+}  // namespace netback

@@ -1,0 +1,31 @@
+#include "control/startup.hpp"
+
+#include <fmt/format.h>
+
+namespace netback {
+
+std::string with_fix(const Error& error) {
+  return error.fix.empty() ? error.message : fmt::format("{} (fix: {})", error.message, error.fix);
+}
+
+int Startup::run(std::string& message) {
+  for (const StartStep& step : steps_) {
+    const Status status = step.name == fail_at_ ? Status(Error{"told to fail here"}) : step.run();
+    if (!status) {
+      message = fmt::format("{}: {}", step.name, with_fix(status.error()));
+      undo();
+      return step.exit_code;
+    }
+    ++done_;
+  }
+  return exit_code::done;
+}
+
+void Startup::undo() {
+  while (done_ > 0) {
+    const StartStep& step = steps_[--done_];
+    if (step.undo) step.undo();
+  }
+}
+
+}  // namespace netback

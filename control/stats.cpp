@@ -1,0 +1,143 @@
+#include "control/stats.hpp"
+
+#include <rte_cycles.h>
+
+#include <chrono>
+
+namespace netback {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+template <class T>
+Json origin_json(const Origin<T>& origin) {
+  return {{"value", origin.value}, {"from", origin.from}};
+}
+
+Json settings_json(const EffectiveVif& settings) {
+  return {{"nic", origin_json(settings.nic)},
+          {"mac", origin_json(settings.mac)},
+          {"mtu", origin_json(settings.mtu)},
+          {"rate", origin_json(settings.rate)},
+          {"rate-to-guest", origin_json(settings.rate_to_guest)},
+          {"rx-filter", origin_json(settings.rx_filter)},
+          {"lock-mac", origin_json(settings.lock_mac)},
+          {"backlog-frames", origin_json(settings.backlog_frames)}};
+}
+
+template <class Indices>
+Json ring_json(const std::optional<Indices>& indices) {
+  if (!indices) return nullptr;
+  return {{"req_prod", indices->req_prod},
+          {"req_event", indices->req_event},
+          {"rsp_prod", indices->rsp_prod},
+          {"rsp_event", indices->rsp_event}};
+}
+
+Json connection_json(const Connection& connection) {
+  const GuestQueue& queue = connection.queue();  // only what is constant while attached
+  const VifSettings& settings = connection.settings();
+  return {{"event_port_from_guest", queue.from_guest_port},
+          {"event_port_to_guest", queue.to_guest_port},
+          {"takes_chains", settings.takes_chains},
+          {"takes_blank_ipv4", settings.takes_blank_ipv4},
+          {"takes_blank_ipv6", settings.takes_blank_ipv6},
+          {"stall_ms", settings.stall_ms},
+          {"ring_from_guest", ring_json(connection.from_guest_indices())},
+          {"ring_to_guest", ring_json(connection.to_guest_indices())}};
+}
+
+std::string_view hotplug_text(Hotplug hotplug) {
+  if (hotplug == Hotplug::connected) return "connected";
+  return hotplug == Hotplug::error ? "error" : "pending";
+}
+
+}  // namespace
+
+Json queue_counters_json(const QueueCounters& counters) {
+  Json json = Json::object();
+  put_counters(json, counters, queue_counter_info);
+  return json;
+}
+
+Json port_counters_json(const PortCounters& counters) {
+  Json json = Json::object();
+  put_counters(json, counters, port_counter_info);
+  return json;
+}
+
+Json worker_counters_json(const WorkerCounters& counters) {
+  Json json = Json::object();
+  put_counters(json, counters, worker_counter_info);
+  return json;
+}
+
+Json vif_summary(const VifSession& vif) {
+  Json json = {{"vif", vif.id().text()},
+               {"domain", vif.identity().domain},
+               {"mac", vif.plan() ? vif.plan()->settings.mac.value : vif.identity().mac},
+               {"port", vif.plan() ? vif.plan()->port->config().name : ""},
+               {"state", vif.state()}};
+  if (!vif.error().empty()) json["error"] = vif.error();
+  return json;
+}
+
+Json vif_details(const VifSession& vif) {
+  using std::chrono::milliseconds;
+  const VifFacts& facts = vif.facts();
+  Json json = vif_summary(vif);
+  json["backend_state"] = unsigned(facts.own);
+  json["frontend_state"] = unsigned(facts.frontend);
+  json["hotplug"] = hotplug_text(facts.hotplug);
+  json["online"] = facts.online;
+  json["uuid"] = vif.identity().uuid;
+  json["rearm_ms"] = std::chrono::ceil<milliseconds>(vif.rearm_wait()).count();
+  if (vif.plan()) {
+    json["settings"] = settings_json(vif.plan()->settings);
+    json["warnings"] = vif.plan()->settings.warnings;
+  }
+  if (vif.connection() != nullptr) json["connection"] = connection_json(*vif.connection());
+  return json;
+}
+
+Json vif_stats(const VifSession& vif) {
+  Json json = vif_summary(vif);
+  if (vif.connection() != nullptr)
+    put_counters(json, vif.connection()->queue().counters, queue_counter_info);
+  return json;
+}
+
+Json port_details(const Port& port) {
+  const PortQueue& queue = port.queue();
+  return {{"port", port.config().name},
+          {"device", port.config().device},
+          {"driver", port.device().quirks->driver},
+          {"dpdk_port", queue.port},
+          {"mac", port.mac()},
+          {"mtu", port.config().mtu},
+          {"bridge", port.config().bridge},
+          {"link", port.link_up() ? "up" : "down"},
+          {"running", queue.running.load()},
+          {"promiscuous", port.promiscuous()},
+          {"checksum_offload", queue.can.checksum},
+          {"chained_buffers", queue.can.chains},
+          {"receive_interrupt", queue.receive_fd >= 0}};
+}
+
+Json stats_json(const StatsSources& sources) {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  Json json = {{"time_ns", std::chrono::nanoseconds(now).count()}, {"tsc_hz", rte_get_tsc_hz()}};
+  json["vifs"] = json["ports"] = json["workers"] = Json::array();
+  for (const VifSession* vif : sources.vifs) json["vifs"].push_back(vif_stats(*vif));
+  for (const auto& port : sources.ports) {
+    Json one = {{"port", port->config().name}, {"link", port->link_up() ? "up" : "down"}};
+    put_counters(one, port->queue().counters, port_counter_info);
+    json["ports"].push_back(std::move(one));
+  }
+  Json worker = {{"worker", 0}, {"cpu", sources.worker_cpu}};
+  put_counters(worker, sources.worker.counters(), worker_counter_info);
+  json["workers"].push_back(std::move(worker));
+  return json;
+}
+
+}  // namespace netback

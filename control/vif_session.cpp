@@ -1,0 +1,291 @@
+#include "control/vif_session.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "control/startup.hpp"
+#include "lib/base/log.hpp"
+#include "lib/xen/number.hpp"
+
+namespace netback {
+namespace {
+
+using namespace std::chrono_literals;
+namespace keys = netif::keys;
+
+constexpr auto strike_memory = 10min;
+constexpr auto offer_delay_first = 1s;
+constexpr auto offer_delay_max = 10s;
+constexpr size_t strikes_max = 8;  // more do not make the delay longer
+constexpr int steps_at_once = 8;   // a guest that writes faster than we do waits for its turn
+
+XenbusState parse_state(const std::optional<std::string>& text) {
+  const auto number = text ? parse_number<uint8_t>(*text) : std::nullopt;
+  return number && *number <= XenbusStateReconfigured ? XenbusState(*number) : XenbusState::unknown;
+}
+
+Hotplug parse_hotplug(const std::optional<std::string>& text) {
+  if (text == "connected") return Hotplug::connected;
+  return text == "error" ? Hotplug::error : Hotplug::pending;
+}
+
+}  // namespace
+
+VifSession::VifSession(VifWorld& world, const VifId& id, std::string directory, uint16_t index)
+    : world_(world), id_(id), directory_(std::move(directory)), index_(index) {
+  frontend_ = world_.store.read(path(keys::frontend)).value_or("");
+  domain_known_ = world_.store.is_introduced(id_.domain);
+  if (const auto carrier = world_.store.read(path(keys::carrier))) carrier_ = carrier == "1";
+  const Status watched = world_.store.watch(frontend_ + "/state", "frontend:" + id_.text());
+  if (!watched) log::error("vif {}: {}", id_.text(), watched.error().message);
+}
+
+VifSession::~VifSession() {
+  NETBACK_CHECK(!busy_);  // or an ack would call into nothing
+  world_.store.unwatch(frontend_ + "/state", "frontend:" + id_.text());
+}
+
+std::string VifSession::path(std::string_view key) const {
+  return fmt::format("{}/{}", directory_, key);
+}
+
+std::string_view VifSession::state() const {
+  return shown_state(facts_, connection_ && connection_->queue().stalled.load());
+}
+
+Loop::Clock::duration VifSession::rearm_wait() const {
+  const auto now = Loop::Clock::now();
+  return offer_at_ <= now ? Loop::Clock::duration::zero() : offer_at_ - now;
+}
+
+void VifSession::gather() {
+  const Store& store = world_.store;
+  facts_.own = parse_state(store.read(path(keys::state)));
+  facts_.frontend =
+      domain_dead_ ? XenbusState::unknown : parse_state(store.read(frontend_ + "/state"));
+  facts_.hotplug = world_.plans.config.wait_for_hotplug
+                       ? parse_hotplug(store.read(path(keys::hotplug_status)))
+                       : Hotplug::connected;
+  facts_.online = store.read(path(keys::online)) != "0";
+  facts_.connected = connection_ != nullptr;
+  facts_.quarantined = quarantined_;
+  facts_.may_offer = rearm_wait() == Loop::Clock::duration::zero();
+  facts_.refused = refused_;
+}
+
+// Once when the vif appears, and again each time its frontend starts anew.
+bool VifSession::plan_is_due() const {
+  if (planned_ || facts_.own == XenbusState::unknown) return false;
+  return facts_.own != XenbusState::closed || facts_.frontend == XenbusState::initialising ||
+         facts_.frontend == XenbusState::connected;
+}
+
+void VifSession::make_plan() {
+  planned_ = true;
+  refused_ = false;
+  identity_ = identify_vif(world_.store, id_, directory_);
+  auto plan = plan_vif(world_.plans, identity_, directory_);
+  if (!plan) {
+    plan_.reset();
+    return refuse(plan.error());
+  }
+  plan_ = std::move(plan).value();
+  for (const auto& warning : plan_->settings.warnings) log::warn("vif {}: {}", id_.text(), warning);
+}
+
+void VifSession::refuse(const Error& error) {
+  refused_ = true;
+  const std::string message = with_fix(error);
+  log::warn("vif {}: refused: {}", id_.text(), message);
+  write_error(message);
+}
+
+void VifSession::write_error(const std::string& message) {
+  error_ = message;
+  // Not a node that would bring a removed directory back.
+  const Status status = world_.store.transact([&](StoreTransaction& transaction) -> Status {
+    if (!transaction.read(path(keys::state))) return Done{};
+    return transaction.write(path(keys::error), message);
+  });
+  if (!status) log::error("vif {}: {}", id_.text(), status.error().message);
+}
+
+VifStep VifSession::next_step() const {
+  const VifStep step = next(facts_);
+  // libxl runs the hotplug script only after InitWait, and only the script can make xl print why
+  // the vif is refused: so go there, offering nothing. A frontend that connects is sent away.
+  const bool script_waits = facts_.refused && facts_.online && facts_.hotplug != Hotplug::error &&
+                            facts_.own == XenbusState::initialising;
+  if (step.nothing() && script_waits) return {.write = XenbusState::init_wait};
+  return step;
+}
+
+void VifSession::advance() {
+  if (busy_ || draining_) return;
+  for (int i = 0; i < steps_at_once; ++i) {
+    gather();
+    if (plan_is_due()) {
+      make_plan();
+      gather();
+    }
+    VifStep step = std::exchange(rest_, {});
+    if (step.nothing()) step = next_step();
+    if (step.nothing() || !perform(step)) return;
+  }
+  world_.wake(id_);
+}
+
+// Whether to look again at once.
+bool VifSession::perform(const VifStep& step) {
+  if (step.disconnect && connection_) {
+    rest_ = step;
+    rest_.disconnect = false;
+    disconnect(false);
+    return false;
+  }
+  VifStep now = step;
+  if (step.connect) {
+    if (Status status = connect(facts_.own != XenbusState::init_wait); !status) {
+      refuse(status.error());
+      delay_offer();
+      now.write = XenbusState::closing;
+    }
+  }
+  if (now.write && !write_state(*now.write, now.offer)) return false;
+  // What is forgotten while its directory is there keeps its re-arm time.
+  if (now.forget) over_ = facts_.own == XenbusState::unknown;
+  return !now.forget;
+}
+
+Status VifSession::connect(bool resume) {
+  if (!plan_) return Error{"no settings"};  // refused: the table does not ask for it then
+  const auto agreement = agree([this](std::string_view key) {
+    return world_.store.read(fmt::format("{}/{}", frontend_, key));
+  });
+  if (!agreement) return agreement.error();
+  auto connection =
+      Connection::open(world_.grants, world_.events,
+                       {.index = index_, .domain = id_.domain, .settings = plan_->queue},
+                       Result(agreement).value(), resume);
+  if (!connection) return connection.error();
+  connection_ = std::move(connection).value();
+  GuestQueue* queue = &connection_->queue();
+  world_.worker.post(AttachQueue{queue});  // before a table leads to it
+  world_.forwarding.add({.queue = queue,
+                         .port = plan_->port->queue().port,
+                         .mac = plan_->queue.mac,
+                         .filtered = plan_->settings.rx_filter.value});
+  log::info("vif {}: {} to domain '{}', mac {}, port '{}'", id_.text(),
+            resume ? "attached again" : "connected", identity_.domain, plan_->settings.mac.value,
+            plan_->port->config().name);
+  show_link();
+  return Done{};
+}
+
+// Outline: no table leads to the queue; the worker lets it go; ports, pages and queue go.
+void VifSession::disconnect(bool drain) {
+  busy_ = true;
+  GuestQueue* queue = &connection_->queue();
+  world_.forwarding.remove(queue, [this, queue, drain] {
+    world_.worker.post(DetachQueue{queue, drain}, [this] {
+      connection_.reset();
+      busy_ = false;
+      log::info("vif {}: disconnected", id_.text());
+      if (drained_) return std::exchange(drained_, {})();
+      world_.wake(id_);
+    });
+  });
+}
+
+// False: the store did not take it. Nothing is written when our state is not what we decided by any
+// more: somebody else wrote it, or the directory is gone and is not brought back.
+bool VifSession::write_state(XenbusState state, bool offer) {
+  bool written = false;
+  const Status status = world_.store.transact([&](StoreTransaction& transaction) -> Status {
+    written = false;
+    if (parse_state(transaction.read(path(keys::state))) != facts_.own) return Done{};
+    if (offer) {
+      for (const auto& [key, value] : offered_features())
+        if (Status done = transaction.write(path(key), value); !done) return done;
+      if (transaction.read(path(keys::error)))
+        if (Status done = transaction.remove(path(keys::error)); !done) return done;
+    }
+    written = true;
+    return transaction.write(path(keys::state), std::to_string(unsigned(state)));
+  });
+  if (!status) {
+    log::error("vif {}: {}", id_.text(), status.error().message);
+    return false;
+  }
+  if (!written) return true;
+  log::debug("vif {}: state {}", id_.text(), unsigned(state));
+  if (offer) {
+    quarantined_ = false;
+    error_.clear();
+  }
+  if (state == XenbusState::closed) planned_ = false;  // the next life may have other settings
+  return true;
+}
+
+void VifSession::quarantine(const Quarantined& report) {
+  if (quarantined_) return;
+  quarantined_ = true;
+  const std::string message = fmt::format("the guest broke the protocol at slot {}: {}",
+                                          report.slot, violation_text[size_t(report.violation)]);
+  delay_offer();
+  const auto wait = std::chrono::ceil<std::chrono::seconds>(rearm_wait());
+  log::warn("vif {}: quarantined for {} s: {}", id_.text(), wait.count(), message);
+  write_error(message);
+  world_.wake(id_);
+}
+
+// 1 s, doubled by each strike within 10 minutes, up to 10 s.
+void VifSession::delay_offer() {
+  const auto now = Loop::Clock::now();
+  while (!strikes_.empty() &&
+         (strikes_.front() + strike_memory < now || strikes_.size() >= strikes_max))
+    strikes_.pop_front();
+  const auto doubled = offer_delay_first * (1u << strikes_.size());
+  strikes_.push_back(now);
+  offer_at_ = now + std::min<Loop::Clock::duration>(doubled, offer_delay_max);
+  world_.loop.at(offer_at_, [wake = world_.wake, id = id_] { wake(id); });
+}
+
+void VifSession::rearm() {
+  offer_at_ = Loop::Clock::time_point::min();
+  planned_ = planned_ && !refused_;
+  world_.wake(id_);
+}
+
+void VifSession::drain(std::function<void()> done) {
+  draining_ = true;
+  if (busy_) {
+    drained_ = std::move(done);
+    return;
+  }
+  if (!connection_) return done();
+  drained_ = std::move(done);
+  disconnect(true);
+}
+
+void VifSession::look_for_domain() {
+  const bool introduced = world_.store.is_introduced(id_.domain);
+  domain_dead_ = domain_known_ && !introduced;
+  domain_known_ |= introduced;
+}
+
+void VifSession::show_link() {
+  if (!plan_) return;
+  const bool up = plan_->port->link_up();
+  if (carrier_.value_or(true) == up) return;  // absent says up
+  const Status status = world_.store.transact([&](StoreTransaction& transaction) -> Status {
+    if (!transaction.read(path(keys::state))) return Done{};
+    return transaction.write(path(keys::carrier), up ? "1" : "0");
+  });
+  if (!status) return log::error("vif {}: {}", id_.text(), status.error().message);
+  carrier_ = up;
+}
+
+}  // namespace netback

@@ -1,0 +1,107 @@
+// One vif: gathers what xenstore says, asks the state table what to do, does it.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "control/connection.hpp"
+#include "control/forwarding.hpp"
+#include "control/loop.hpp"
+#include "control/vif.hpp"
+#include "control/vif_plan.hpp"
+#include "control/worker_link.hpp"
+#include "lib/xen/store.hpp"
+
+namespace netback {
+
+// What all vifs share; it outlives them.
+struct VifWorld {
+  Loop& loop;
+  Store& store;
+  Grants& grants;         // control's: ring pages
+  EventChannels& events;  // the worker's
+  WorkerLink& worker;
+  Forwarding& forwarding;
+  PlanSources plans;
+  std::function<void(const VifId&)> wake = {};  // have advance() called soon
+};
+
+class VifSession {
+ public:
+  VifSession(VifWorld& world, const VifId& id, std::string directory, uint16_t index);
+  ~VifSession();
+  VifSession(const VifSession&) = delete;
+  VifSession& operator=(const VifSession&) = delete;
+
+  // Something may have changed. Does what is to be done now; what takes a worker's ack goes on by
+  // itself.
+  void advance();
+  // Its directory is gone and nothing is held for it: it may be destroyed.
+  bool over() const { return over_ && !busy_ && !connection_; }
+
+  void quarantine(const Quarantined& report);
+  // Ends the wait after a quarantine, and looks at the vif's settings again.
+  void rearm();
+  // Detaches the queue, its backlog delivered, and writes nothing; `done` is called once the
+  // guest's pages are given back. Nothing else happens to this vif any more (design 8).
+  void drain(std::function<void()> done);
+  // A domain died: perhaps this one.
+  void look_for_domain();
+  // Writes `carrier` when it is not what the port's link is.
+  void show_link();
+
+  const VifId& id() const { return id_; }
+  uint16_t index() const { return index_; }
+  const VifIdentity& identity() const { return identity_; }
+  const VifFacts& facts() const { return facts_; }  // as last gathered
+  const std::optional<VifPlan>& plan() const { return plan_; }
+  const Connection* connection() const { return connection_.get(); }
+  const std::string& error() const { return error_; }
+  std::string_view state() const;
+  // How long the next InitWait waits yet; zero: not at all.
+  Loop::Clock::duration rearm_wait() const;
+
+ private:
+  void gather();
+  void make_plan();
+  bool plan_is_due() const;
+  VifStep next_step() const;
+  bool perform(const VifStep& step);
+  Status connect(bool resume);
+  void disconnect(bool drain);
+  bool write_state(XenbusState state, bool offer);
+  void refuse(const Error& error);
+  void write_error(const std::string& message);
+  void delay_offer();
+  std::string path(std::string_view key) const;
+
+  VifWorld& world_;
+  const VifId id_;
+  const std::string directory_;
+  const uint16_t index_;
+  std::string frontend_;  // its directory
+  VifIdentity identity_;
+  std::optional<VifPlan> plan_;
+  std::unique_ptr<Connection> connection_;
+  VifFacts facts_;
+
+  bool domain_known_ = false;  // xenstored had it when we looked first
+  bool domain_dead_ = false;
+  bool planned_ = false;  // plan_ or the refusal is of this life of the frontend
+  bool refused_ = false;
+  bool quarantined_ = false;
+  std::string error_;  // why: refused or quarantined
+  bool busy_ = false;  // a disconnect is under way
+  VifStep rest_ = {};  // what its step has yet to do
+  bool draining_ = false;
+  std::function<void()> drained_;
+  bool over_ = false;
+  std::optional<bool> carrier_;                  // as xenstore has it
+  std::deque<Loop::Clock::time_point> strikes_;  // quarantines of the last 10 minutes
+  Loop::Clock::time_point offer_at_ = Loop::Clock::time_point::min();
+};
+
+}  // namespace netback
