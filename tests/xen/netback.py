@@ -19,7 +19,7 @@ TAG = "daemon"
 BRIDGED_PORT = f"""
 [[port]]
 name = "bridge"
-device = "net_virtio_user0,path=/dev/vhost-net,queue_size=1024"
+device = "net_virtio_user0,path=/dev/vhost-net,queue_size=1024,iface=netback0"
 bridge = "{BRIDGE}"
 
 [defaults]
@@ -75,11 +75,12 @@ def use_daemon(host, args=""):
     start_daemon(host, args)
 
 
-def start_daemon(host, args="", timeout=30):
+def start_daemon(host, args="", timeout=30, preload=""):
     """Starts the daemon and waits until it answers; the seconds that took."""
     host.run("dom0", "modprobe tun; modprobe vhost_net; ulimit -l unlimited; true")
     started = time.monotonic()
-    host.start("dom0", TAG, f"exec dpdk-netback {args}")
+    preload = f"env LD_PRELOAD={preload} " if preload else ""
+    host.start("dom0", TAG, f"exec {preload}dpdk-netback {args}")
     wait = (f"until netbackctl info >/dev/null 2>&1; do [ -e /tmp/{TAG}.status ] && exit 1;"
             " sleep 0.05; done")
     status, _ = host.dom0(wait, timeout)

@@ -6,7 +6,6 @@
 
 #include <cerrno>
 #include <cstring>
-#include <set>
 
 #include "lib/netif/netif.hpp"
 
@@ -24,6 +23,37 @@ namespace netback::test {
 FakeXen& FakeXen::instance() {
   static FakeXen xen;
   return xen;
+}
+
+void FakeXen::reset() {
+  grants.clear();
+  failing_domain = -1;
+  failing_operations.clear();
+  during_copy = nullptr;
+  open_fails = false;
+  copy_calls = copy_operations = 0;
+  operations_per_call.clear();
+  notifications.clear();
+  bound.clear();
+  event_reads = unmasked = 0;
+  pending_.clear();
+}
+
+void FakeXen::kick(uint32_t port) {
+  const std::lock_guard lock(pending_lock_);
+  pending_.push_back(port);
+  eventfd_write(events_fd_, 1);
+}
+
+int FakeXen::take_event(int fd) {
+  const std::lock_guard lock(pending_lock_);
+  ++event_reads;
+  if (pending_.empty()) return -1;
+  const int port = static_cast<int>(pending_.back());
+  pending_.pop_back();
+  eventfd_t count;
+  if (pending_.empty()) eventfd_read(fd, &count);
+  return port;
 }
 }  // namespace netback::test
 
@@ -53,7 +83,9 @@ int16_t copy_one(xengnttab_grant_copy_segment_t& segment) {
 extern "C" {
 
 xengnttab_handle* xengnttab_open(xentoollog_logger*, unsigned) {
-  return new xengntdev_handle;
+  if (!xen().open_fails) return new xengntdev_handle;
+  errno = ENOENT;
+  return nullptr;
 }
 
 int xengnttab_close(xengnttab_handle* handle) {
@@ -85,6 +117,7 @@ int xengnttab_unmap(xengnttab_handle* handle, void* page, uint32_t count) {
 
 int xengnttab_grant_copy(xengnttab_handle*, uint32_t count,
                          xengnttab_grant_copy_segment_t* segments) {
+  if (xen().during_copy) xen().during_copy();
   ++xen().copy_calls;
   xen().operations_per_call.push_back(count);
   for (uint32_t i = 0; i < count; ++i) segments[i].status = GNTST_okay;
@@ -96,16 +129,20 @@ int xengnttab_grant_copy(xengnttab_handle*, uint32_t count,
       errno = EINVAL;
       return -1;
     }
-    ++xen().copy_operations;
-    segment.status =
-        xen().failing_operation == 0 ? int16_t{GNTST_general_error} : copy_one(segment);
-    if (xen().failing_operation >= 0) --xen().failing_operation;
+    const bool fails = xen().failing_operations.contains(xen().copy_operations++);
+    segment.status = fails ? int16_t{GNTST_general_error} : copy_one(segment);
   }
   return 0;
 }
 
 xenevtchn_handle* xenevtchn_open(xentoollog_logger*, unsigned) {
-  return new xenevtchn_handle{eventfd(0, EFD_NONBLOCK)};
+  if (xen().open_fails) {
+    errno = ENOENT;
+    return nullptr;
+  }
+  const int fd = eventfd(0, 0);
+  xen().use_events_fd(fd);
+  return new xenevtchn_handle{fd};
 }
 
 int xenevtchn_close(xenevtchn_handle* handle) {
@@ -125,6 +162,10 @@ int xenevtchn_notify(xenevtchn_handle*, evtchn_port_t port) {
 
 xenevtchn_port_or_error_t xenevtchn_bind_interdomain(xenevtchn_handle*, uint32_t domain,
                                                      evtchn_port_t remote) {
+  if (remote == 0) {  // never bound by a guest
+    errno = EINVAL;
+    return -1;
+  }
   const uint32_t port = xen().next_port++;
   xen().bound[port] = {domain, remote};
   return static_cast<xenevtchn_port_or_error_t>(port);
@@ -135,18 +176,13 @@ int xenevtchn_unbind(xenevtchn_handle*, evtchn_port_t port) {
 }
 
 xenevtchn_port_or_error_t xenevtchn_pending(xenevtchn_handle* handle) {
-  if (xen().pending.empty()) {
-    errno = EAGAIN;
-    return -1;
-  }
-  const uint32_t port = xen().pending.back();
-  xen().pending.pop_back();
-  eventfd_t count;
-  if (xen().pending.empty()) eventfd_read(handle->fd, &count);
-  return static_cast<xenevtchn_port_or_error_t>(port);
+  const int port = xen().take_event(handle->fd);
+  if (port < 0) errno = EAGAIN;
+  return port;
 }
 
 int xenevtchn_unmask(xenevtchn_handle*, evtchn_port_t) {
+  ++xen().unmasked;
   return 0;
 }
 

@@ -2,8 +2,12 @@
 // product's, linked against this instead of the libraries. Grants are pages of this process.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <mutex>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -19,7 +23,7 @@ class FakeXen {
 
   // The one that the C functions act on. reset() between tests.
   static FakeXen& instance();
-  void reset() { *this = FakeXen{}; }
+  void reset();
 
   void grant(uint16_t domain, uint32_t reference, uint8_t* page, bool read_only = false) {
     grants[{domain, reference}] = {page, read_only, 0};
@@ -31,8 +35,11 @@ class FakeXen {
   // Faults. A call that names this domain fails whole, as the kernel's does: statuses say okay,
   // and what came before the fault in the call was copied.
   int failing_domain = -1;
-  // The n-th copy operation from now fails by itself with a bad status; -1: none.
-  int failing_operation = -1;
+  // Copy operations, counted from the last reset of copy_operations, that fail by themselves.
+  std::set<uint32_t> failing_operations;
+  // Runs at the start of each copy call: what a guest does while we are in the hypercall.
+  std::function<void()> during_copy;
+  bool open_fails = false;
 
   // What happened.
   uint32_t copy_calls = 0;
@@ -40,8 +47,21 @@ class FakeXen {
   std::vector<uint32_t> operations_per_call;
   std::map<uint32_t, uint32_t> notifications;               // by local port
   std::map<uint32_t, std::pair<uint32_t, uint32_t>> bound;  // local port -> domain, remote port
-  std::vector<uint32_t> pending;  // ports with an event that nobody has read
   uint32_t next_port = 100;
+  std::atomic<uint32_t> event_reads = 0;  // calls that asked for a waiting event
+  std::atomic<uint32_t> unmasked = 0;     // events whose port may deliver again
+
+  // A guest's kick: the event waits until it is read. From any thread.
+  void kick(uint32_t port);
+  // The next waiting event's port, or -1; the C functions' own.
+  int take_event(int fd);
+  void use_events_fd(int fd) { events_fd_ = fd; }
+
+ private:
+  FakeXen() = default;
+  std::mutex pending_lock_;
+  std::vector<uint32_t> pending_;
+  int events_fd_ = -1;
 };
 
 }  // namespace netback::test

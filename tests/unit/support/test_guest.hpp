@@ -30,6 +30,7 @@ class TestGuest {
   // `start`: the index at which both rings begin (UINT32_MAX - 1 makes them wrap).
   explicit TestGuest(uint16_t vif, uint16_t domain = 7, uint32_t start = 0)
       : domain(domain),
+        start(start),
         from_guest(from_guest_page_->bytes, start),
         to_guest(to_guest_page_->bytes, start),
         queue(new GuestQueue{.vif = vif,
@@ -42,7 +43,10 @@ class TestGuest {
     settings.mac = {{2, 0, 0, 0, 0, static_cast<uint8_t>(vif)}};
     settings.takes_chains = true;
     settings.takes_blank_ipv6 = true;
+    FakeXen::instance().grant(domain, first_data_reference, common_page_.bytes);
   }
+
+  TestGuest(const TestGuest&) = delete;
 
   // A page of the guest's with these bytes at `offset`; its reference.
   uint32_t data_page(const Bytes& bytes, uint32_t offset = 0) {
@@ -60,6 +64,26 @@ class TestGuest {
                     .flags = flags,
                     .id = id,
                     .size = static_cast<uint16_t>(frame.size())});
+  }
+
+  // A request as it is, with what a lie needs in it.
+  void put_slot(uint16_t id, uint16_t size, uint16_t flags = 0, uint16_t offset = 0,
+                uint32_t gref = first_data_reference) {
+    from_guest.put({.gref = gref, .offset = offset, .flags = flags, .id = id, .size = size});
+  }
+  void put_extra(uint8_t type, uint8_t flags = 0) {
+    netif::ExtraInfo extra{};
+    extra.type = type;
+    extra.flags = flags;
+    from_guest.put(extra);
+  }
+  void put_gso(uint16_t mss, uint8_t type = XEN_NETIF_GSO_TYPE_TCPV4, uint8_t flags = 0) {
+    netif::ExtraInfo extra{};
+    extra.type = XEN_NETIF_EXTRA_TYPE_GSO;
+    extra.flags = flags;
+    extra.u.gso.size = mss;
+    extra.u.gso.type = type;
+    from_guest.put(extra);
   }
 
   // A frame over several slots of the given sizes (their sum is the frame's), ids from `id` on.
@@ -91,6 +115,8 @@ class TestGuest {
     }
     to_guest.push();
   }
+  // Index of the buffer that was posted at a position of the ring.
+  uint32_t posted_buffer(uint32_t position) const { return position - start; }
   const uint8_t* buffer(uint32_t index) const { return buffers_.at(index)->bytes; }
 
   // Everything answered so far on the from_guest ring.
@@ -104,14 +130,21 @@ class TestGuest {
     while (auto response = to_guest.get()) all.push_back(*response);
     return all;
   }
+  // All slots of the from_guest ring as they are now: what a quarantined ring must still be later.
+  Bytes ring_bytes() const { return {from_guest_page_->bytes, from_guest_page_->bytes + 4096}; }
+  Bytes to_guest_ring_bytes() const {
+    return {to_guest_page_->bytes, to_guest_page_->bytes + 4096};
+  }
   uint64_t count(QueueCounter counter) const { return queue->counters.read(counter); }
 
   const uint16_t domain;
+  const uint32_t start;  // the rings' first index
   VifSettings settings;
 
  private:
   std::unique_ptr<Page> from_guest_page_ = std::make_unique<Page>();
   std::unique_ptr<Page> to_guest_page_ = std::make_unique<Page>();
+  Page common_page_;  // what put_slot() refers to
   std::vector<std::unique_ptr<Page>> pages_;
   std::vector<std::unique_ptr<Page>> buffers_;
 
@@ -129,6 +162,6 @@ Bytes bytes_of(const rte_mbuf* frame);
 // A frame in buffers of `pool`, `piece` bytes of it in each (0: as many as fit).
 rte_mbuf* make_mbuf(FramePool& pool, const Bytes& bytes, uint32_t piece = 0);
 // A pool of its own for each test, so that a leak shows: after the test all buffers are back.
-std::unique_ptr<FramePool> make_pool(uint32_t buffers = 1024);
+std::unique_ptr<FramePool> make_pool(uint32_t buffers = 1300);
 
 }  // namespace netback::test

@@ -1,0 +1,184 @@
+#include <catch2/catch.hpp>
+
+#include "control/ctl/rates.hpp"
+#include "control/ctl/text.hpp"
+
+using namespace netback::ctl;
+
+namespace {
+
+Json stats(uint64_t time_ns, Json vif, Json port = {}, Json worker = {}) {
+  vif["vif"] = "1.0";
+  vif["domain"] = "web";
+  vif["state"] = "connected";
+  port["port"] = "p";
+  worker["worker"] = 0;
+  worker["cpu"] = 3;
+  return {{"time_ns", time_ns},
+          {"vifs", Json::array({vif})},
+          {"ports", Json::array({port})},
+          {"workers", Json::array({worker})}};
+}
+
+const Json empty = Json::object();
+
+}  // namespace
+
+TEST_CASE("rates_frames_and_megabits_are_per_second_of_the_daemon_s_clock") {
+  const auto rates = rates_between(
+      stats(1'000'000'000, {{"from_guest_frames", 100}, {"from_guest_bytes", 1000}}),
+      stats(3'000'000'000, {{"from_guest_frames", 300}, {"from_guest_bytes", 2'001'000}}));
+  CHECK(rates.seconds == 2);
+  REQUIRE(rates.vifs.size() == 1);
+  CHECK(rates.vifs[0].from_guest.frames == 100);
+  CHECK(rates.vifs[0].from_guest.megabits == 8);
+  CHECK(rates.vifs[0].to_guest.frames == 0);
+}
+
+TEST_CASE("rates_slots_per_copy_and_notifications_per_frame_are_of_what_happened_meanwhile") {
+  const Json before = {{"to_guest_frames", 10},
+                       {"to_guest_copy_calls", 5},
+                       {"to_guest_copy_slots", 50},
+                       {"to_guest_notifications", 10}};
+  const Json after = {{"to_guest_frames", 110},
+                      {"to_guest_copy_calls", 15},
+                      {"to_guest_copy_slots", 250},
+                      {"to_guest_notifications", 15}};
+  const auto rates = rates_between(stats(0, before), stats(1'000'000'000, after));
+  CHECK(rates.vifs[0].to_guest.slots_per_copy == 20);
+  CHECK(rates.vifs[0].to_guest.notifications_per_frame == 0.05);
+}
+
+TEST_CASE("rates_drops_are_listed_by_reason_only_those_that_happened") {
+  const auto rates = rates_between(stats(0, {{"from_guest_drop_port_full_frames", 1},
+                                             {"from_guest_drop_bad_size_frames", 4},
+                                             {"to_guest_drop_stalled_frames", 0}}),
+                                   stats(2'000'000'000, {{"from_guest_drop_port_full_frames", 11},
+                                                         {"from_guest_drop_bad_size_frames", 4},
+                                                         {"to_guest_drop_stalled_frames", 2}}));
+  using Drops = std::vector<std::pair<std::string, double>>;
+  CHECK(rates.vifs[0].from_guest.drops == Drops{{"port_full", 5.0}});
+  CHECK(rates.vifs[0].to_guest.drops == Drops{{"stalled", 1.0}});
+}
+
+TEST_CASE("rates_counters_that_went_back_and_new_vifs_count_from_zero") {
+  auto rates = rates_between(stats(0, {{"from_guest_frames", 500}}),
+                             stats(1'000'000'000, {{"from_guest_frames", 20}}));
+  CHECK(rates.vifs[0].from_guest.frames == 20);
+  Json without = stats(0, empty);
+  without["vifs"] = Json::array();
+  rates = rates_between(without, stats(1'000'000'000, {{"from_guest_frames", 20}}));
+  CHECK(rates.vifs[0].from_guest.frames == 20);
+}
+
+TEST_CASE("rates_of_a_worker_its_busy_share_and_cycles_per_frame_both_ways") {
+  const auto rates = rates_between(
+      stats(0, {{"from_guest_frames", 0}, {"to_guest_frames", 0}}, empty,
+            {{"worker_cycles", 1000}, {"worker_busy_cycles", 100}, {"worker_sleeps", 3}}),
+      stats(1'000'000'000, {{"from_guest_frames", 6}, {"to_guest_frames", 4}}, empty,
+            {{"worker_cycles", 3000}, {"worker_busy_cycles", 600}, {"worker_sleeps", 10}}));
+  REQUIRE(rates.workers.size() == 1);
+  CHECK(rates.workers[0].cpu == 3);
+  CHECK(rates.workers[0].busy == 0.25);
+  CHECK(rates.workers[0].cycles_per_frame == 50);
+  CHECK(rates.workers[0].sleeps == 7);
+}
+
+TEST_CASE("rates_of_a_port_both_directions_and_frames_per_burst") {
+  const auto rates =
+      rates_between(stats(0, empty, empty), stats(1'000'000'000, empty,
+                                                  {{"port_received_frames", 7},
+                                                   {"port_received_bytes", 1'000'000},
+                                                   {"port_sent_frames", 64},
+                                                   {"port_sent_bytes", 500'000},
+                                                   {"port_sent_bursts", 4}}));
+  REQUIRE(rates.ports.size() == 1);
+  CHECK(rates.ports[0].received_frames == 7);
+  CHECK(rates.ports[0].received_megabits == 8);
+  CHECK(rates.ports[0].sent_frames == 64);
+  CHECK(rates.ports[0].sent_megabits == 4);
+  CHECK(rates.ports[0].frames_per_burst == 16);
+}
+
+TEST_CASE("rates_two_answers_of_one_moment_divide_by_nothing") {
+  const auto rates = rates_between(stats(5, empty), stats(5, {{"from_guest_frames", 20}}));
+  CHECK(rates.vifs[0].from_guest.frames == 0);
+  CHECK(rates.workers[0].busy == 0);
+  CHECK(rates.workers[0].cycles_per_frame == 20 * 0);
+}
+
+TEST_CASE("rates_as_json_they_have_the_same_figures") {
+  const Json json = rates_json(rates_between(
+      stats(0, empty),
+      stats(1'000'000'000, {{"from_guest_frames", 3}, {"from_guest_drop_port_full_frames", 2}})));
+  CHECK(json["vifs"][0]["from_guest"]["frames_per_s"] == 3);
+  CHECK(json["vifs"][0]["from_guest"]["drops_per_s"]["port_full"] == 2);
+  CHECK(json["seconds"] == 1);
+}
+
+TEST_CASE("text_numbers_are_grouped_by_thousands") {
+  CHECK(grouped(0) == "0");
+  CHECK(grouped(999) == "999");
+  CHECK(grouped(1000) == "1,000");
+  CHECK(grouped(1234567) == "1,234,567");
+  CHECK(grouped(1999.6) == "2,000");
+}
+
+TEST_CASE("text_a_table_lines_words_up_left_and_numbers_right_without_trailing_spaces") {
+  Table table({"NAME", "N"});
+  table.row({"a", "7"});
+  table.row({"longer", "1,234"});
+  CHECK(table.text() ==
+        "NAME        N\n"
+        "a           7\n"
+        "longer  1,234\n");
+}
+
+TEST_CASE("text_a_dash_among_numbers_and_an_empty_cell_do_not_turn_a_column") {
+  Table table({"N"});
+  table.row({"-"});
+  table.row({""});
+  table.row({"12"});
+  CHECK(table.text() == " N\n -\n\n12\n");
+}
+
+TEST_CASE("text_what_a_guest_chose_cannot_steer_the_terminal") {
+  Table table({"NAME"});
+  table.row({"a\x1b[2J\n"});
+  CHECK(table.text() == "NAME\na.[2J.\n");
+}
+
+TEST_CASE("text_columns_count_characters_not_bytes") {
+  Table table({"NAME", "X"});
+  table.row({"\xc3\xa9t\xc3\xa9", "y"});
+  table.row({"four", "z"});
+  CHECK(table.text() == "NAME  X\n\xc3\xa9t\xc3\xa9   y\nfour  z\n");
+}
+
+TEST_CASE("text_a_list_without_vifs_says_so") {
+  CHECK(list_text({{"vifs", Json::array()}}) == "no vifs\n");
+}
+
+TEST_CASE("text_a_list_shows_each_vif_with_its_error") {
+  const Json vif = {{"vif", "3.0"}, {"domain", ""},       {"mac", "00:16:3e:00:00:01"},
+                    {"port", "p"},  {"state", "refused"}, {"error", "no port"}};
+  const std::string text = list_text({{"vifs", Json::array({vif})}});
+  CHECK(text.find("3.0  -       00:16:3e:00:00:01  p     refused  no port\n") != std::string::npos);
+}
+
+TEST_CASE("text_counters_of_zero_are_left_out_unless_asked_for") {
+  const Json json = stats(0, {{"from_guest_frames", 1234}, {"to_guest_frames", 0}});
+  CHECK(stats_text(json, false).find("1,234") != std::string::npos);
+  CHECK(stats_text(json, false).find("to_guest_frames") == std::string::npos);
+  CHECK(stats_text(json, true).find("to_guest_frames") != std::string::npos);
+}
+
+TEST_CASE("text_the_live_table_has_a_line_for_each_direction_worker_and_port") {
+  const std::string text = rates_text(
+      rates_between(stats(0, empty), stats(1'000'000'000, {{"from_guest_frames", 9}})), false);
+  CHECK(text.find("from guest") != std::string::npos);
+  CHECK(text.find("to guest") != std::string::npos);
+  CHECK(text.find("CYCLES/FRAME") != std::string::npos);
+  CHECK(text.find("\x1b") == std::string::npos);
+  CHECK(rates_text({}, true).find("\x1b[1m") != std::string::npos);
+}

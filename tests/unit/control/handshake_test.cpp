@@ -1,0 +1,201 @@
+#include "control/handshake.hpp"
+
+#include <catch2/catch.hpp>
+
+#include <map>
+#include <string>
+
+using netback::agree;
+using netback::Agreement;
+
+namespace {
+
+using Keys = std::map<std::string, std::string>;
+
+netback::Result<Agreement> agree_with(const Keys& keys) {
+  return agree([&](std::string_view key) -> std::optional<std::string> {
+    const auto found = keys.find(std::string(key));
+    if (found == keys.end()) return std::nullopt;
+    return found->second;
+  });
+}
+
+// What Linux writes to a backend that offers split event channels.
+Keys linux_guest() {
+  return {{"tx-ring-ref", "768"},     {"rx-ring-ref", "769"},
+          {"event-channel-tx", "15"}, {"event-channel-rx", "16"},
+          {"request-rx-copy", "1"},   {"feature-rx-notify", "1"},
+          {"feature-sg", "1"},        {"feature-ipv6-csum-offload", "1"}};
+}
+
+Keys single_channel_guest() {
+  return {
+      {"tx-ring-ref", "8"}, {"rx-ring-ref", "9"}, {"event-channel", "1"}, {"request-rx-copy", "1"}};
+}
+
+std::string refusal(Keys keys, const std::string& key, const std::string& value) {
+  keys[key] = value;
+  const auto agreed = agree_with(keys);
+  return agreed ? "agreed" : agreed.error().message;
+}
+
+std::string refusal_without(Keys keys, const std::string& key) {
+  keys.erase(key);
+  const auto agreed = agree_with(keys);
+  return agreed ? "agreed" : agreed.error().message;
+}
+
+}  // namespace
+
+TEST_CASE("features_offered_are_exactly_those_of_the_first_version") {
+  const std::vector<std::pair<std::string, std::string>> expected = {
+      {"feature-rx-copy", "1"},
+      {"feature-rx-flip", "0"},
+      {"feature-sg", "1"},
+      {"feature-ipv6-csum-offload", "1"},
+      {"feature-split-event-channels", "1"}};
+  CHECK(netback::offered_features() == expected);
+}
+
+TEST_CASE("a_linux_guest_with_split_channels_is_understood") {
+  auto agreed = agree_with(linux_guest());
+  REQUIRE(agreed);
+  const Agreement& agreement = agreed.value();
+  CHECK(agreement.from_guest_reference == 768);
+  CHECK(agreement.to_guest_reference == 769);
+  CHECK(agreement.from_guest_channel == 15);
+  CHECK(agreement.to_guest_channel == 16);
+  CHECK(agreement.takes_chains);
+  CHECK(agreement.takes_blank_ipv4);
+  CHECK(agreement.takes_blank_ipv6);
+  CHECK(agreement.notifies_of_buffers);
+}
+
+TEST_CASE("a_guest_that_says_little_gets_the_protocol_defaults") {
+  auto agreed = agree_with(single_channel_guest());
+  REQUIRE(agreed);
+  const Agreement& agreement = agreed.value();
+  CHECK(agreement.from_guest_reference == 8);
+  CHECK(agreement.to_guest_reference == 9);
+  CHECK(agreement.from_guest_channel == 1);
+  CHECK(agreement.to_guest_channel == 1);
+  CHECK_FALSE(agreement.takes_chains);
+  CHECK(agreement.takes_blank_ipv4);
+  CHECK_FALSE(agreement.takes_blank_ipv6);
+  CHECK_FALSE(agreement.notifies_of_buffers);
+}
+
+TEST_CASE("each_feature_key_sets_its_own_field") {
+  const auto with = [](const char* key, const char* value) {
+    Keys keys = single_channel_guest();
+    keys[key] = value;
+    auto agreed = agree_with(keys);
+    REQUIRE(agreed);
+    return agreed.value();
+  };
+  CHECK(with("feature-sg", "1").takes_chains);
+  CHECK_FALSE(with("feature-sg", "1").notifies_of_buffers);
+  CHECK_FALSE(with("feature-sg", "0").takes_chains);
+  CHECK(with("feature-rx-notify", "1").notifies_of_buffers);
+  CHECK_FALSE(with("feature-rx-notify", "1").takes_chains);
+  CHECK_FALSE(with("feature-no-csum-offload", "1").takes_blank_ipv4);
+  CHECK(with("feature-no-csum-offload", "0").takes_blank_ipv4);
+  CHECK(with("feature-ipv6-csum-offload", "1").takes_blank_ipv6);
+  CHECK_FALSE(with("feature-ipv6-csum-offload", "0").takes_blank_ipv6);
+}
+
+TEST_CASE("H38_a_guest_without_rx_copy_is_refused") {
+  CHECK(refusal_without(linux_guest(), "request-rx-copy") == "request-rx-copy is absent");
+  for (const std::string value : {"0", "2", "", "1 "}) {
+    CHECK(refusal(linux_guest(), "request-rx-copy", value) ==
+          "request-rx-copy is not 1: \"" + value + "\" (page flipping is not supported)");
+  }
+}
+
+TEST_CASE("H24_one_queue_or_no_count_is_right_and_everything_else_refused") {
+  CHECK(refusal(linux_guest(), "multi-queue-num-queues", "1") == "agreed");
+  for (const char* count : {"0", "2", "9", "1e9", "", "-1", "+1", " 1", "1 ", "01"}) {
+    INFO(count);
+    CHECK(refusal(linux_guest(), "multi-queue-num-queues", count) ==
+          "multi-queue-num-queues is not 1: \"" + std::string(count) + "\"");
+  }
+}
+
+TEST_CASE("a_value_of_a_megabyte_makes_a_short_message") {
+  const std::string message =
+      refusal(linux_guest(), "multi-queue-num-queues", std::string(1 << 20, '9'));
+  CHECK(message == "multi-queue-num-queues is not 1: \"" + std::string(40, '9') + "...\"");
+  CHECK(refusal(linux_guest(), "tx-ring-ref", std::string(40, '9')) ==
+        "tx-ring-ref is not a number: \"" + std::string(40, '9') + "\"");
+}
+
+TEST_CASE("a_value_cannot_break_the_line_or_move_the_cursor") {
+  CHECK(refusal(linux_guest(), "feature-sg", "a\n\x1b[2J\x7f\xff~ ") ==
+        "feature-sg is neither 0 nor 1: \"a??[2J??~ \"");
+}
+
+TEST_CASE("H25_rings_must_be_there_unreserved_and_two") {
+  CHECK(refusal_without(linux_guest(), "tx-ring-ref") == "tx-ring-ref is absent");
+  CHECK(refusal_without(linux_guest(), "rx-ring-ref") == "rx-ring-ref is absent");
+  for (const std::string key : {"tx-ring-ref", "rx-ring-ref"}) {
+    for (const std::string value : {"", "-1", "0x10", "4294967296", "1e3"}) {
+      CHECK(refusal(linux_guest(), key, value) == key + " is not a number: \"" + value + "\"");
+    }
+    CHECK(refusal(linux_guest(), key, "4294967295") == "agreed");
+    CHECK(refusal(linux_guest(), key, "0") == key + " is reserved: 0");
+    CHECK(refusal(linux_guest(), key, "7") == key + " is reserved: 7");
+    CHECK(refusal(linux_guest(), key, "8") == "agreed");
+  }
+  CHECK(refusal(linux_guest(), "rx-ring-ref", "768") ==
+        "tx-ring-ref and rx-ring-ref are the same: 768");
+}
+
+TEST_CASE("split_channels_must_be_there_unreserved_and_two") {
+  CHECK(refusal_without(linux_guest(), "event-channel-tx") == "event-channel-tx is absent");
+  CHECK(refusal_without(linux_guest(), "event-channel-rx") == "event-channel-rx is absent");
+  for (const std::string key : {"event-channel-tx", "event-channel-rx"}) {
+    CHECK(refusal(linux_guest(), key, "0") == key + " is reserved: 0");
+    CHECK(refusal(linux_guest(), key, "x") == key + " is not a number: \"x\"");
+    CHECK(refusal(linux_guest(), key, "1") == "agreed");
+  }
+  CHECK(refusal(linux_guest(), "event-channel-rx", "15") ==
+        "event-channel-tx and event-channel-rx are the same: 15");
+}
+
+TEST_CASE("a_single_channel_must_be_there_and_unreserved") {
+  const Keys guest = single_channel_guest();
+  CHECK(refusal_without(guest, "event-channel") == "event-channel is absent");
+  CHECK(refusal(guest, "event-channel", "0") == "event-channel is reserved: 0");
+  CHECK(refusal(guest, "event-channel", "") == "event-channel is not a number: \"\"");
+}
+
+TEST_CASE("a_whole_pair_of_channels_wins_over_a_single_one_left_behind") {
+  Keys guest = linux_guest();
+  guest["event-channel"] = "99";
+  auto agreed = agree_with(guest);
+  REQUIRE(agreed);
+  CHECK(agreed.value().from_guest_channel == 15);
+  CHECK(agreed.value().to_guest_channel == 16);
+}
+
+TEST_CASE("a_single_channel_wins_over_half_a_pair") {
+  for (const char* half : {"event-channel-tx", "event-channel-rx"}) {
+    Keys guest = single_channel_guest();
+    guest[half] = "99";
+    auto agreed = agree_with(guest);
+    REQUIRE(agreed);
+    CHECK(agreed.value().from_guest_channel == 1);
+    CHECK(agreed.value().to_guest_channel == 1);
+  }
+}
+
+TEST_CASE("a_feature_key_is_0_or_1") {
+  for (const std::string key : {"feature-sg", "feature-no-csum-offload",
+                                "feature-ipv6-csum-offload", "feature-rx-notify"}) {
+    for (const std::string value : {"", "2", "yes", "01", "1 "}) {
+      CHECK(refusal(linux_guest(), key, value) == key + " is neither 0 nor 1: \"" + value + "\"");
+    }
+    CHECK(refusal(linux_guest(), key, "0") == "agreed");
+    CHECK(refusal(linux_guest(), key, "1") == "agreed");
+  }
+}

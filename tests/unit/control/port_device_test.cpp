@@ -1,0 +1,155 @@
+#include "control/port_device.hpp"
+
+#include <catch2/catch.hpp>
+
+#include <filesystem>
+#include <fstream>
+
+using namespace netback;
+namespace fs = std::filesystem;
+
+namespace {
+
+// A /sys and /dev of files.
+struct FakeRoot {
+  fs::path path = fs::temp_directory_path() / ("netback-root-" + std::to_string(getpid()));
+  FakeRoot() { fs::create_directories(path); }
+  ~FakeRoot() { fs::remove_all(path); }
+  void file(const std::string& name, const std::string& text = "") const {
+    fs::create_directories((path / name).parent_path());
+    std::ofstream(path / name) << text;
+  }
+  Result<PortDevice> check(const std::string& device, uint32_t mtu = 1500,
+                           const std::string& bridge = "") const {
+    return check_device({.name = "p", .device = device, .mtu = mtu, .bridge = bridge}, path);
+  }
+  std::string error(const std::string& device, uint32_t mtu = 1500,
+                    const std::string& bridge = "") const {
+    const auto result = check(device, mtu, bridge);
+    return result ? "" : result.error().message + " / " + result.error().fix;
+  }
+};
+
+bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+const std::string virtio = "net_virtio_user0,path=/dev/vhost-net";
+
+}  // namespace
+
+TEST_CASE("seed_S07_an_unknown_driver_is_refused_with_those_that_there_are") {
+  const FakeRoot root;
+  CHECK(has(root.error("net_nul0"), "unknown driver"));
+  CHECK(has(root.error("net_nul0"), "net_null"));
+  CHECK(has(root.error("pci"), "unknown driver"));
+}
+
+TEST_CASE("port_device_name_and_arguments_are_split") {
+  const FakeRoot root;
+  auto device = root.check("net_null12,size=64,no-rx=1");
+  REQUIRE(device);
+  CHECK(device.value().name == "net_null12");
+  CHECK(device.value().arguments == "size=64,no-rx=1");
+  CHECK(device.value().quirks->driver == "net_null");
+  CHECK(root.check("net_null0").value().arguments.empty());
+}
+
+TEST_CASE("port_device_an_argument_is_found_by_its_whole_key") {
+  CHECK(device_argument("iface=a,mac=b", "mac") == "b");
+  CHECK(device_argument("iface=a,mac=b", "iface") == "a");
+  CHECK(device_argument("xiface=a", "iface").empty());
+  CHECK(device_argument("ifacex=a", "iface").empty());
+  CHECK(device_argument("iface", "iface").empty());
+  CHECK(device_argument("", "iface").empty());
+}
+
+TEST_CASE("port_device_pci_in_a_pv_domain_is_refused_elsewhere_not") {
+  const FakeRoot root;
+  root.file("sys/hypervisor/guest_type", "PV\n");
+  CHECK(has(root.error("0000:03:00.0"), "other guests' memory"));
+  CHECK(has(root.error("03:00.0"), "other guests' memory"));
+  root.file("sys/hypervisor/guest_type", "PVH\n");
+  CHECK(root.error("0000:03:00.0") == "");
+}
+
+TEST_CASE("port_device_vhost_net_that_is_not_there_is_named_with_the_fix") {
+  const FakeRoot root;
+  CHECK(has(root.error(virtio), "/dev/vhost-net: No such file"));
+  CHECK(has(root.error(virtio), "modprobe vhost_net"));
+  CHECK(has(root.error("net_virtio_user0"), "needs path="));
+  root.file("dev/vhost-net");
+  CHECK(has(root.error(virtio), "modprobe tun"));
+  root.file("dev/net/tun");
+  CHECK(root.error(virtio) == "");
+}
+
+TEST_CASE("port_device_a_tap_without_a_name_gets_the_same_one_at_each_start") {
+  const FakeRoot root;
+  root.file("dev/vhost-net");
+  root.file("dev/net/tun");
+  auto device = root.check(virtio, 1500, "br0");
+  REQUIRE(device);
+  CHECK(device.value().iface == "nb-p");
+  CHECK(device_argument(device.value().arguments, "iface") == "nb-p");
+  CHECK(root.check(virtio + ",iface=t7").value().iface == "t7");
+  CHECK(has(root.error(virtio + ",iface=sixteen-letters-"), "too long"));
+  root.file("sys/class/net/t7/type", "1");
+  CHECK(has(root.error(virtio + ",iface=t7"), "is not a tap"));
+}
+
+TEST_CASE("port_device_a_vhost_user_socket_has_no_tap_and_so_no_bridge") {
+  const FakeRoot root;
+  root.file("run/vhost.sock");
+  CHECK(root.error("net_virtio_user0,path=/run/vhost.sock") == "");
+  CHECK(has(root.error("net_virtio_user0,path=/run/vhost.sock", 1500, "br0"), "kernel tap"));
+  CHECK(has(root.error("net_null0", 1500, "br0"), "kernel tap"));
+}
+
+TEST_CASE("seed_S07_af_packet_needs_an_interface_that_is_there_and_is_Ethernet") {
+  const FakeRoot root;
+  CHECK(has(root.error("net_af_packet0"), "needs iface="));
+  CHECK(has(root.error("net_af_packet0,iface=v0"), "there is no interface v0"));
+  root.file("sys/class/net/v0/type", "772");
+  CHECK(has(root.error("net_af_packet0,iface=v0"), "not Ethernet"));
+  root.file("sys/class/net/v0/type", "1");
+  CHECK(root.error("net_af_packet0,iface=v0") == "");
+}
+
+TEST_CASE("port_device_af_packet_s_ring_is_made_to_fit_or_the_mtu_refused") {
+  const FakeRoot root;
+  root.file("sys/class/net/v0/type", "1");
+  const std::string device = "net_af_packet0,iface=v0";
+  const std::string arguments = root.check(device).value().arguments;
+  CHECK(arguments == "iface=v0,framesz=2048,blocksz=4096,framecnt=1024");
+  CHECK(root.error(device, 1964) == "");  // 2048 - 66 - 14 - 4
+  CHECK(has(root.error(device, 1965), "at most 1964"));
+  CHECK(has(root.error(device + ",framesz=1024"), "at most 940"));
+  CHECK(root.error(device + ",framesz=1024", 940) == "");
+  CHECK(has(root.error(device + ",framesz=1000"), "multiple of 16"));
+  CHECK(has(root.error(device + ",framesz=4096"), "multiple of 16 up to 2048"));
+  CHECK(has(root.error(device + ",framesz=x"), "not a number"));
+  CHECK(has(root.error(device + ",framesz=0"), "multiple of 16"));
+  CHECK(has(root.error(device + ",blocksz=5000"), "does not fit"));
+  CHECK(has(root.error(device + ",framecnt=3"), "does not fit"));
+  CHECK(has(root.error(device + ",framecnt=0"), "does not fit"));
+}
+
+TEST_CASE("port_device_an_mtu_that_no_frame_can_have_is_refused") {
+  const FakeRoot root;
+  CHECK(root.error("net_null0", 68) == "");
+  CHECK(has(root.error("net_null0", 67), "mtu 67"));
+  CHECK(root.error("net_null0", 65517) == "");
+  CHECK(has(root.error("net_null0", 65518), "mtu 65518"));
+  root.file("sys/class/net/v0/type", "1");
+  CHECK(has(root.error("net_af_xdp0,iface=v0", 3499), "at most 3498"));
+  CHECK(root.error("net_af_xdp0,iface=v0", 3498) == "");
+}
+
+TEST_CASE("port_device_drivers_that_lie_are_not_believed") {
+  const FakeRoot root;
+  root.file("sys/class/net/v0/type", "1");
+  CHECK_FALSE(root.check("net_af_xdp0,iface=v0").value().quirks->sends_chains);
+  CHECK_FALSE(root.check("net_af_packet0,iface=v0").value().quirks->completes_checksums);
+  CHECK(root.check("net_null0").value().quirks->sends_chains);
+}

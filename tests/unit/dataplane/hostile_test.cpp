@@ -1,0 +1,216 @@
+// Every lie that quarantines, told by one vif of two: what it did before stands, its rings are left
+// alone from then on, and the other notices nothing. protocol 3.1, 3.3.
+#include "tests/unit/support/test_host.hpp"
+
+using namespace netback;
+using namespace netback::test;
+
+namespace {
+
+using Frames = std::vector<Bytes>;
+
+struct Lie {
+  const char* name;
+  Violation violation;
+  void (*tell)(TestGuest&);
+  bool about_producer = false;  // nothing of this turn is read
+  bool about_to_guest = false;
+};
+
+void put_extra_lie(TestGuest& guest, uint8_t type) {
+  guest.put_slot(900, 60, NETTXF_extra_info);
+  guest.put_extra(type);
+}
+void put_gso_lie(TestGuest& guest, uint16_t size, uint8_t type) {
+  guest.put_slot(900, 60, NETTXF_extra_info);
+  guest.put_gso(size, type);
+}
+void put_long_chain(TestGuest& guest, uint32_t further) {
+  for (uint32_t i = 0; i <= further; ++i)
+    guest.put_slot(static_cast<uint16_t>(900 + i), i == 0 ? 200 : 1,
+                   i < further ? NETTXF_more_data : 0);
+}
+
+const Lie lies[] = {
+    {"H01 one request more than the ring holds", Violation::impossible_producer,
+     [](TestGuest& g) { g.from_guest.req_prod() = g.from_guest.rsp_prod() + 257; }, true},
+    {"H02 the producer runs backwards", Violation::impossible_producer,
+     [](TestGuest& g) { g.from_guest.req_prod() = g.from_guest.rsp_prod() - 1; }, true},
+    {"H01 the producer is far away", Violation::impossible_producer,
+     [](TestGuest& g) { g.from_guest.req_prod() = g.from_guest.rsp_prod() + 0x80000000; }, true},
+    {"H01 more buffers than the ring holds", Violation::impossible_producer,
+     [](TestGuest& g) { g.to_guest.req_prod() = g.to_guest.rsp_prod() + 257; }, false, true},
+    {"H02 posted buffers run backwards", Violation::impossible_producer,
+     [](TestGuest& g) { g.to_guest.req_prod() = g.to_guest.rsp_prod() - 1; }, false, true},
+    {"H05 extra info behind the last request", Violation::missing_extra_info,
+     [](TestGuest& g) { g.put_slot(900, 60, NETTXF_extra_info); }},
+    {"H06 extra type 0", Violation::bad_extra_type, [](TestGuest& g) { put_extra_lie(g, 0); }},
+    {"H06 extra type 5", Violation::bad_extra_type, [](TestGuest& g) { put_extra_lie(g, 5); }},
+    {"H06 extra type 6", Violation::bad_extra_type, [](TestGuest& g) { put_extra_lie(g, 6); }},
+    {"H06 extra type 255", Violation::bad_extra_type, [](TestGuest& g) { put_extra_lie(g, 255); }},
+    {"H06 extra info without end", Violation::too_many_extras,
+     [](TestGuest& g) {
+       g.put_slot(900, 60, NETTXF_extra_info);
+       for (int i = 0; i < 200; ++i)
+         g.put_extra(XEN_NETIF_EXTRA_TYPE_HASH, XEN_NETIF_EXTRA_FLAG_MORE);
+     }},
+    {"H07 GSO of size 0", Violation::bad_gso, [](TestGuest& g) { put_gso_lie(g, 0, 1); }},
+    {"H07 GSO of type 0", Violation::bad_gso, [](TestGuest& g) { put_gso_lie(g, 100, 0); }},
+    {"H07 GSO of type 3", Violation::bad_gso, [](TestGuest& g) { put_gso_lie(g, 100, 3); }},
+    {"H08 a frame that goes on behind the last request", Violation::unfinished_frame,
+     [](TestGuest& g) { g.put_slot(900, 100, NETTXF_more_data); }},
+    {"H09 22 slots", Violation::too_many_slots, [](TestGuest& g) { put_long_chain(g, 21); }},
+    {"H09 200 slots", Violation::too_many_slots, [](TestGuest& g) { put_long_chain(g, 199); }},
+    {"H11 a first slot beyond its page", Violation::crosses_page,
+     [](TestGuest& g) { g.put_slot(900, 60, 0, 4037); }},
+    {"H11 the largest size", Violation::crosses_page,
+     [](TestGuest& g) { g.put_slot(900, 0xffff); }},
+    {"H11 the largest offset", Violation::crosses_page,
+     [](TestGuest& g) { g.put_slot(900, 60, 0, 0xffff); }},
+    {"H11 a later slot beyond its page", Violation::crosses_page,
+     [](TestGuest& g) {
+       g.put_slot(900, 60, NETTXF_more_data);
+       g.put_slot(901, 2, 0, 4095);
+     }},
+};
+
+struct TwoVifs : TestHost {
+  TestGuest& liar;
+  TestGuest& honest;
+
+  TwoVifs(bool liar_first, uint32_t start)
+      : liar(liar_first ? add_guest(0, true, start) : *(add_guest(), &add_guest(0, true, start))),
+        honest(liar_first ? add_guest() : *guests[0]) {
+    honest.post_buffers(10);
+    liar.post_buffers(10);
+  }
+  void put_frames(TestGuest& guest, uint16_t first_id, uint16_t frames) {
+    for (uint16_t i = 0; i < frames; ++i)
+      guest.put_frame(frame(elsewhere, guest, 100u + first_id + i), uint16_t(first_id + i));
+    guest.from_guest.push();
+  }
+  // Each slot that was taken has its answer, once; no other has one.
+  void check_answers(uint16_t count) {
+    const auto answers = liar.answers();
+    REQUIRE(answers.size() == count);
+    for (uint16_t i = 0; i < count; ++i) {
+      CHECK(answers[i].id == i);
+      CHECK(answers[i].status == NETIF_RSP_OKAY);
+    }
+  }
+};
+
+void tell(const Lie& lie, bool liar_first, uint32_t start) {
+  TwoVifs host(liar_first, start);
+  host.put_frames(host.liar, 0, 3);
+  host.turn(2);
+  host.ports[0]->sent_bytes();
+
+  host.put_frames(host.liar, 3, 2);
+  if (lie.about_to_guest)
+    host.honest.put_frame(host.frame(host.liar.settings.mac, host.honest), 50);
+  host.put_frames(host.honest, 0, 3);
+  const uint32_t produced_before = host.liar.from_guest.req_prod();
+  lie.tell(host.liar);
+  if (!lie.about_producer) host.liar.from_guest.push();
+  host.turn();  // one turn: the lie and the other's frames together
+
+  const size_t liar_frames = lie.about_producer ? 0 : 2;
+  CHECK(host.ports[0]->sent_bytes().size() == 3 + liar_frames);
+  host.turn();
+  CHECK(host.honest.answers().size() == (lie.about_to_guest ? 4 : 3));
+  host.check_answers(lie.about_producer ? 3 : 5);
+  host.read_reports();
+  REQUIRE(host.quarantines.size() == 1);
+  CHECK(host.quarantines[0].queue == host.liar.queue.get());
+  CHECK(host.quarantines[0].violation == lie.violation);
+  CHECK(host.quarantines[0].slot == (lie.about_to_guest   ? host.liar.start
+                                     : lie.about_producer ? host.liar.start + 3
+                                                          : produced_before));
+  CHECK(host.liar.queue->quarantined);
+  CHECK(host.liar.queue->backlog.count() == 0);
+}
+
+}  // namespace
+
+TEST_CASE("hostile: a lie quarantines the liar and nobody else") {
+  for (const Lie& lie : lies) {
+    for (const bool liar_first : {true, false}) {
+      for (const uint32_t start : {0u, UINT32_MAX - 3}) {
+        INFO(lie.name << ", liar first " << liar_first << ", start " << start);
+        tell(lie, liar_first, start);
+      }
+    }
+  }
+}
+
+TEST_CASE("hostile: the rings of a quarantined vif are never touched again") {
+  for (const Lie& lie : lies) {
+    INFO(lie.name);
+    TwoVifs host(true, 0);
+    lie.tell(host.liar);
+    if (!lie.about_producer) host.liar.from_guest.push();
+    host.ports[0]->feed(make_frame(host.liar.settings.mac, elsewhere, 60));
+    host.turn(2);
+    REQUIRE(host.liar.queue->quarantined);
+    host.liar.from_guest.req_prod() = host.liar.from_guest.rsp_prod() + 5;
+    host.liar.to_guest.req_prod() = host.liar.to_guest.rsp_prod() + 5;
+    const Bytes from = host.liar.ring_bytes(), to = host.liar.to_guest_ring_bytes();
+    const auto notifications = FakeXen::instance().notifications;
+    host.ports[0]->feed(make_frame(host.liar.settings.mac, elsewhere, 60));
+    host.ports[0]->feed(make_frame(broadcast, elsewhere, 60));
+    host.turn(5);
+    const uint32_t sequence = host.post(DetachQueue{host.liar.queue.get(), true});
+    host.turn(2);
+    CHECK(host.acked(sequence));
+    CHECK(host.liar.ring_bytes() == from);
+    CHECK(host.liar.to_guest_ring_bytes() == to);
+    CHECK(host.quarantines.size() == 1);
+    CHECK(host.liar.count(QueueCounter::to_guest_drop_backlog_full_frames) == 2);
+    CHECK(FakeXen::instance().notifications[host.liar.queue->from_guest_port] ==
+          notifications.find(host.liar.queue->from_guest_port)->second);
+    CHECK(host.delivered(host.honest).size() == 1);
+  }
+}
+
+TEST_CASE("hostile: a vif that lies on both rings is reported once") {
+  TwoVifs host(true, 0);
+  host.liar.from_guest.req_prod() = 300;
+  host.liar.to_guest.req_prod() = 300;
+  host.ports[0]->feed(make_frame(host.liar.settings.mac, elsewhere, 60));
+  host.turn(3);
+  host.read_reports();
+  CHECK(host.quarantines.size() == 1);
+}
+
+TEST_CASE("hostile: a grant call that fails whole costs only the vif at fault its frames") {  // H18
+  TwoVifs host(true, 0);
+  FakeXen::instance().failing_domain = host.liar.domain;
+  for (TestGuest* guest : {&host.liar, &host.honest}) {
+    host.put_frames(*guest, 0, 3);
+    host.ports[0]->feed(make_frame(guest->settings.mac, elsewhere, 60));
+  }
+  host.turn(2);
+  CHECK(host.ports[0]->sent_bytes().size() == 3);
+  for (const auto& answer : host.liar.answers()) CHECK(answer.status == NETIF_RSP_ERROR);
+  for (const auto& answer : host.honest.answers()) CHECK(answer.status == NETIF_RSP_OKAY);
+  CHECK(host.delivered(host.liar).empty());
+  CHECK(host.delivered(host.honest).size() == 1);
+  CHECK_FALSE(host.liar.queue->quarantined);
+}
+
+TEST_CASE("hostile: a guest that posts nothing costs the others nothing") {  // H26, XSA-392
+  TwoVifs host(true, 0);
+  TestGuest& dead = host.add_guest();
+  uint32_t arrived = 0;
+  for (int i = 0; i < 200; ++i) {
+    host.ports[0]->feed(make_frame(broadcast, elsewhere, 60));
+    host.turn();
+    host.honest.post_buffers(1);
+    host.liar.post_buffers(1);
+    arrived += uint32_t(host.honest.deliveries().size());
+  }
+  CHECK(arrived >= 199);
+  CHECK(dead.queue->backlog.count() + dead.count(QueueCounter::to_guest_drop_backlog_full_frames) ==
+        200);
+}

@@ -1,0 +1,279 @@
+// When a worker sleeps and what wakes it.
+#include "dataplane/idle.hpp"
+
+#include <rte_cycles.h>
+#include <rte_ethdev.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <thread>
+
+#include "tests/unit/support/test_host.hpp"
+
+namespace {
+int interrupts_enabled = 0, interrupts_disabled = 0;
+}
+
+// Before DPDK's own: the port made of rings has no interrupts.
+int rte_eth_dev_rx_intr_enable(uint16_t, uint16_t) {
+  ++interrupts_enabled;
+  return 0;
+}
+int rte_eth_dev_rx_intr_disable(uint16_t, uint16_t) {
+  ++interrupts_disabled;
+  return 0;
+}
+
+using namespace netback;
+using namespace netback::test;
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+struct Idling : Bench {
+  Mailbox mailbox;
+  QueueSet queues;
+  TestGuest guest{0};
+  std::vector<PortQueue*> ports;
+  Idle idle;
+  const uint64_t us = rte_get_tsc_hz() / 1'000'000;
+  uint64_t now = 1000 * us;
+
+  explicit Idling(uint32_t spin_us = 50) : idle(spin_us, mailbox, *events) {
+    queues.add(*guest.queue);
+    after_turn(true);
+  }
+  // How long it took: a sleep is at most `sleep_us`.
+  milliseconds after_turn(bool busy, uint32_t sleep_us = 1000) {
+    const auto started = Clock::now();
+    idle.after_turn(busy, now, sleep_us, queues, ports, counters);
+    return std::chrono::duration_cast<milliseconds>(Clock::now() - started);
+  }
+  uint64_t sleeps() const { return count(WorkerCounter::worker_sleeps); }
+  bool armed() { return guest.from_guest.req_event() == guest.queue->from_guest.next_slot() + 1; }
+  void disarm() { guest.from_guest.req_event() = 12345; }
+};
+
+}  // namespace
+
+TEST_CASE("idle: polls on until spin-us are over, then arms, looks once more and sleeps") {
+  Idling i;
+  i.disarm();
+  i.now += 50 * i.us - 1;
+  i.after_turn(false);
+  CHECK_FALSE(i.armed());
+  CHECK(FakeXen::instance().event_reads == 0);
+  i.now += 1;
+  i.after_turn(false);
+  CHECK(i.armed());
+  CHECK(FakeXen::instance().event_reads == 1);
+  CHECK(i.sleeps() == 0);
+  CHECK(i.after_turn(false, 20'000) >= milliseconds(19));
+  CHECK(i.sleeps() == 1);
+}
+
+TEST_CASE("idle: work starts the wait again") {
+  Idling i;
+  i.now += 40 * i.us;
+  i.after_turn(true);
+  i.disarm();
+  i.now += 40 * i.us;
+  i.after_turn(false);
+  CHECK_FALSE(i.armed());
+  i.now += 10 * i.us;
+  i.after_turn(false);
+  CHECK(i.armed());
+  i.after_turn(true);  // the last look found something
+  i.after_turn(false);
+  CHECK(i.sleeps() == 0);
+}
+
+TEST_CASE("idle: spin always never arms and never sleeps") {
+  Idling i(Idle::spin_always);
+  i.disarm();
+  i.now += 1'000'000'000ull * i.us;
+  i.after_turn(false);
+  i.after_turn(false);
+  CHECK_FALSE(i.armed());
+  CHECK(i.sleeps() == 0);
+}
+
+TEST_CASE("idle: a request that came before the arming keeps it awake") {
+  Idling i;
+  i.guest.put_slot(1, 60);
+  i.guest.from_guest.push();
+  i.now += 50 * i.us;
+  i.after_turn(false);
+  CHECK(i.armed());
+  i.after_turn(false);
+  CHECK(i.sleeps() == 0);
+}
+
+TEST_CASE("idle: every sleep is preceded by an arming") {
+  Idling i;
+  i.now += 50 * i.us;
+  for (int round = 1; round <= 3; ++round) {
+    i.disarm();
+    i.after_turn(false);
+    CHECK(i.armed());
+    i.after_turn(false);
+    CHECK(i.sleeps() == uint64_t(round));
+  }
+}
+
+TEST_CASE("idle: parked queues are armed as hot ones, quarantined and draining ones not") {
+  Idling i;
+  TestGuest parked(1, 8), quarantined(2, 9), draining(3, 10);
+  for (TestGuest* guest : {&parked, &quarantined, &draining}) {
+    i.queues.add(*guest->queue);
+    guest->from_guest.req_event() = 12345;
+  }
+  while (!i.queues.parks(*parked.queue, false)) {
+  }
+  quarantined.queue->quarantined = true;
+  draining.queue->draining = true;
+  i.now += 50 * i.us;
+  i.after_turn(false);
+  CHECK(parked.from_guest.req_event() == 1);
+  CHECK(quarantined.from_guest.req_event() == 12345);
+  CHECK(draining.from_guest.req_event() == 12345);
+}
+
+TEST_CASE("idle: a frame that waits for two slots arms the second one") {
+  Idling i;
+  i.guest.to_guest.req_event() = 777;
+  i.now += 50 * i.us;
+  i.after_turn(false);
+  CHECK(i.guest.to_guest.req_event() == 777);  // nothing waits: posted buffers do not matter
+  i.after_turn(true);
+  rte_mbuf* frame = make_mbuf(*i.pool, plain_frame(5000));
+  i.guest.queue->backlog.push(frame);
+  i.guest.post_buffers(1);
+  i.now += 50 * i.us;
+  i.after_turn(false);
+  CHECK(i.guest.to_guest.req_event() == 2);
+  i.after_turn(false);
+  CHECK(i.sleeps() == 1);  // one slot is not enough: no use in staying awake
+  i.guest.post_buffers(1);
+  i.after_turn(false);
+  i.after_turn(false);
+  CHECK(i.sleeps() == 1);
+  i.guest.queue->backlog.pop(1);
+  rte_pktmbuf_free(frame);
+}
+
+TEST_CASE("idle: a command wakes it, and once taken it sleeps again") {
+  Idling i;
+  i.now += 50 * i.us;
+  i.after_turn(false);
+  REQUIRE(i.mailbox.post({.sequence = 1, .what = Stop{}}));
+  CHECK(i.after_turn(false, 1'000'000) < milliseconds(500));
+  Command command;
+  REQUIRE(i.mailbox.next_command(command));
+  i.now += 50 * i.us;
+  i.after_turn(false);
+  CHECK(i.after_turn(false, 20'000) >= milliseconds(19));
+}
+
+TEST_CASE("idle: commands that a turn left for the next keep it awake") {
+  Idling i(0);
+  REQUIRE(i.mailbox.post({.sequence = 1, .what = Stop{}}));
+  for (int turn = 0; turn < 4; ++turn) i.after_turn(false);
+  CHECK(i.sleeps() == 0);
+}
+
+TEST_CASE("idle: a guest's kick wakes it") {
+  Idling i;
+  i.now += 50 * i.us;
+  i.after_turn(false);
+  FakeXen::instance().kick(5);
+  CHECK(i.after_turn(false, 1'000'000) < milliseconds(500));
+  CHECK(i.sleeps() == 1);
+  i.after_turn(false);  // takes the event, so that the next one gets through
+  CHECK(FakeXen::instance().unmasked == 1);
+  CHECK(i.after_turn(false, 20'000) >= milliseconds(19));
+}
+
+TEST_CASE("idle: a port without receive interrupt is looked at every 100 us") {
+  Idling i;
+  PortQueue port{.port = 0};
+  i.ports = {&port};
+  i.now += 50 * i.us;
+  i.after_turn(false);
+  CHECK(i.after_turn(false, 50'000) >= milliseconds(49));  // not running: no reason to look
+  port.running = true;
+  i.after_turn(false);
+  CHECK(i.after_turn(false, 1'000'000) < milliseconds(50));
+}
+
+TEST_CASE("idle: a port's interrupt is armed for the sleep alone") {
+  Idling i;
+  PortQueue port{.port = 0};
+  port.receive_fd = eventfd(0, EFD_NONBLOCK);
+  port.running = true;
+  i.ports = {&port};
+  interrupts_enabled = interrupts_disabled = 0;
+  i.now += 50 * i.us;
+  i.after_turn(false);
+  CHECK(interrupts_enabled == 1);
+  CHECK(i.after_turn(false, 20'000) >= milliseconds(19));
+  CHECK(interrupts_disabled == 1);
+  i.after_turn(false);
+  eventfd_write(port.receive_fd, 1);
+  CHECK(i.after_turn(false, 1'000'000) < milliseconds(500));
+  CHECK(interrupts_disabled == 2);
+  i.after_turn(false);
+  i.after_turn(true);  // armed, and then there was work
+  CHECK(interrupts_enabled == 3);
+  CHECK(interrupts_disabled == 3);
+  i.after_turn(false);
+  i.after_turn(true);
+  CHECK(interrupts_disabled == 3);
+  close(port.receive_fd);
+}
+
+TEST_CASE("idle: a sleeping worker serves what comes and stops when told") {
+  TestHost host({.spin_us = 20});
+  TestGuest& guest = host.add_guest();
+  host.ports[0]->queue.running = false;  // no interrupt: it would not let the worker sleep
+  std::thread thread([&] { host.worker.run(); });
+  for (uint16_t i = 0; i < 3; ++i) {
+    std::this_thread::sleep_for(milliseconds(5));
+    guest.put_frame(host.frame(broadcast, guest), i);
+    REQUIRE(guest.from_guest.push());  // armed
+    FakeXen::instance().kick(guest.queue->from_guest_port);
+    const auto started = Clock::now();
+    while (!guest.from_guest.get()) REQUIRE(Clock::now() - started < milliseconds(500));
+  }
+  std::this_thread::sleep_for(milliseconds(50));
+  host.post(Stop{});
+  thread.join();
+  const auto& counters = host.worker.counters();
+  CHECK(counters.read(WorkerCounter::worker_sleeps) >= 3);
+  CHECK(counters.read(WorkerCounter::worker_sleeps) < 50);
+  CHECK(counters.read(WorkerCounter::worker_busy_turns) == 3);
+  CHECK(counters.read(WorkerCounter::worker_turns) > 3);
+  CHECK(counters.read(WorkerCounter::worker_busy_cycles) > 0);
+  CHECK(counters.read(WorkerCounter::worker_cycles) > 60 * (rte_get_tsc_hz() / 1000));
+  CHECK(counters.read(WorkerCounter::worker_cycles) >
+        counters.read(WorkerCounter::worker_busy_cycles));
+}
+
+TEST_CASE("idle: a stall is noticed by a worker that sleeps") {
+  TestHost host({.spin_us = 20});
+  TestGuest& guest = host.add_guest();
+  guest.settings.stall_ms = 15;
+  host.ports[0]->feed(make_frame(guest.settings.mac, elsewhere, 60));
+  host.turn();
+  host.ports[0]->queue.running = false;
+  std::thread thread([&] { host.worker.run(); });
+  const auto started = Clock::now();
+  while (!guest.queue->stalled && Clock::now() - started < milliseconds(900))
+    std::this_thread::sleep_for(milliseconds(1));
+  CHECK(Clock::now() - started < milliseconds(500));
+  host.post(Stop{});
+  thread.join();
+}

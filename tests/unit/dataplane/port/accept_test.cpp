@@ -1,0 +1,138 @@
+// What a port receives.
+#include "dataplane/port/accept.hpp"
+
+#include "tests/unit/support/packets.hpp"
+#include "tests/unit/support/stages.hpp"
+#include "tests/unit/support/test_port.hpp"
+
+using namespace netback;
+using namespace netback::test;
+
+namespace {
+
+struct Accepting : Bench {
+  TestPort port{*pool};
+  FrameBatch frames;
+
+  ~Accepting() { release(); }
+  void release() {
+    for (uint32_t i = 0; i < frames.count; ++i) rte_pktmbuf_free(frames.mbufs[i]);
+    frames.count = 0;
+  }
+  void accept() {
+    PortQueue* const ports[] = {&port.queue};
+    port::accept(ports, frames);
+  }
+  rte_mbuf* accept_one(rte_mbuf* frame) {
+    port.feed(frame);
+    release();
+    accept();
+    REQUIRE(frames.count == 1);
+    return frames.mbufs[0];
+  }
+};
+
+}  // namespace
+
+TEST_CASE("accept: nothing there, nothing counted") {
+  Accepting a;
+  a.accept();
+  CHECK(a.frames.count == 0);
+  CHECK(a.port.count(PortCounter::port_received_frames) == 0);
+}
+
+TEST_CASE("accept: frames come in order, with their port, counted") {
+  Accepting a;
+  a.port.feed(plain_frame(60, 1));
+  a.port.feed(plain_frame(70, 2));
+  a.accept();
+  REQUIRE(a.frames.count == 2);
+  CHECK(bytes_of(a.frames.mbufs[0]) == plain_frame(60, 1));
+  CHECK(bytes_of(a.frames.mbufs[1]) == plain_frame(70, 2));
+  CHECK(a.frames.mbufs[0]->port == a.port.queue.port);
+  CHECK_FALSE(from_vif(a.frames.mbufs[0]));
+  CHECK(a.port.count(PortCounter::port_received_frames) == 2);
+  CHECK(a.port.count(PortCounter::port_received_bytes) == 130);
+}
+
+TEST_CASE("accept: a frame shorter than a header goes nowhere") {  // seed S6
+  Accepting a;
+  a.port.feed(plain_frame(13));
+  a.port.feed(plain_frame(14));
+  a.port.feed(plain_frame(60), 13);  // the header in two pieces
+  a.accept();
+  CHECK(a.frames.count == 1);
+  CHECK(a.port.count(PortCounter::port_drop_short_frames) == 2);
+  CHECK(a.port.count(PortCounter::port_received_frames) == 3);
+}
+
+TEST_CASE("accept: at most a burst, and only with room for one") {
+  Accepting a;
+  for (int i = 0; i < 100; ++i) a.port.feed(plain_frame(60));
+  a.accept();
+  CHECK(a.frames.count == 32);
+  for (int i = 0; i < 3; ++i) a.accept();
+  CHECK(a.frames.count == 100);
+  a.frames.count = 225;  // room for 31
+  for (int i = 0; i < 10; ++i) a.port.feed(plain_frame(60));
+  a.accept();
+  CHECK(a.frames.count == 225);
+  a.frames.count = 224;
+  a.accept();
+  CHECK(a.frames.count == 234);
+  for (uint32_t i = 224; i < 234; ++i) rte_pktmbuf_free(a.frames.mbufs[i]);
+  a.frames.count = 100;
+}
+
+TEST_CASE("accept: a port that is not running is left alone") {  // seed S12
+  Accepting a;
+  a.port.feed(plain_frame(60));
+  a.port.queue.running = false;
+  a.accept();
+  CHECK(a.frames.count == 0);
+  a.port.queue.running = true;
+  a.accept();
+  CHECK(a.frames.count == 1);
+}
+
+TEST_CASE("accept: keeps what the driver says of the checksum and nothing else") {  // seed S4
+  Accepting a;
+  for (const uint64_t state : std::initializer_list<uint64_t>{
+           RTE_MBUF_F_RX_L4_CKSUM_GOOD, RTE_MBUF_F_RX_L4_CKSUM_BAD, RTE_MBUF_F_RX_L4_CKSUM_UNKNOWN,
+           RTE_MBUF_F_RX_L4_CKSUM_NONE}) {
+    rte_mbuf* frame = make_mbuf(*a.pool, make_packet({}).bytes);
+    frame->ol_flags = state | RTE_MBUF_F_TX_TCP_CKSUM | RTE_MBUF_F_RX_VLAN | RTE_MBUF_F_RX_LRO;
+    CHECK(a.accept_one(frame)->ol_flags == state);
+  }
+}
+
+TEST_CASE("accept: a blank checksum is believed only where there is one") {
+  Accepting a;
+  rte_mbuf* udp = make_mbuf(*a.pool, make_packet({.ipv6 = true, .udp = true}).bytes);
+  udp->ol_flags = RTE_MBUF_F_RX_L4_CKSUM_NONE;
+  rte_mbuf* accepted = a.accept_one(udp);
+  CHECK(checksum_blank(accepted));
+  CHECK(accepted->l2_len == 14);
+  CHECK(accepted->l3_len == 40);
+  rte_mbuf* other = make_mbuf(*a.pool, plain_frame(60));
+  other->ol_flags = RTE_MBUF_F_RX_L4_CKSUM_NONE;
+  CHECK(checksum_state(a.accept_one(other)) == RTE_MBUF_F_RX_L4_CKSUM_UNKNOWN);
+}
+
+// A driver that lends its own memory says so in ol_flags: forgetting it would lose that memory.
+TEST_CASE("accept: memory that the driver lent is given back") {
+  static uint8_t memory[2048];
+  static int given_back;
+  given_back = 0;
+  static rte_mbuf_ext_shared_info shared;
+  shared.free_cb = [](void*, void*) { ++given_back; };
+  {
+    Accepting a;
+    rte_mbuf* frame = rte_pktmbuf_alloc(a.pool->mempool());
+    rte_mbuf_ext_refcnt_set(&shared, 1);
+    rte_pktmbuf_attach_extbuf(frame, memory, RTE_BAD_IOVA, sizeof memory, &shared);
+    std::memcpy(rte_pktmbuf_append(frame, 60), plain_frame(60).data(), 60);
+    CHECK(RTE_MBUF_HAS_EXTBUF(a.accept_one(frame)));
+  }
+  CHECK(given_back == 1);
+}

@@ -1,0 +1,109 @@
+// Hot and parked queues.
+#include "dataplane/queue_set.hpp"
+
+#include <algorithm>
+
+#include "tests/unit/support/stages.hpp"
+
+using namespace netback;
+using namespace netback::test;
+
+namespace {
+
+struct Set {
+  QueueSet set;
+  std::vector<std::unique_ptr<TestGuest>> guests;
+
+  explicit Set(uint32_t count) {
+    FakeXen::instance().reset();
+    for (uint32_t i = 0; i < count; ++i) {
+      guests.push_back(std::make_unique<TestGuest>(static_cast<uint16_t>(i)));
+      set.add(*guests.back()->queue);
+    }
+  }
+  GuestQueue& queue(uint32_t i) { return *guests[i]->queue; }
+  void park_all() {
+    for (auto& guest : guests)
+      while (!set.parks(*guest->queue, false)) {
+      }
+  }
+  bool hot(uint32_t i) {
+    return std::find(set.hot().begin(), set.hot().end(), &queue(i)) != set.hot().end();
+  }
+  void put(uint32_t i) {
+    guests[i]->put_slot(1, 60);
+    guests[i]->from_guest.push();
+  }
+};
+
+}  // namespace
+
+TEST_CASE("queue set: a new queue is hot") {
+  Set s(1);
+  CHECK(s.set.hot().size() == 1);
+  CHECK(s.set.parked().empty());
+}
+
+TEST_CASE("queue set: a queue parks after 1000 empty turns in a row") {
+  Set s(1);
+  for (int i = 0; i < 999; ++i) CHECK_FALSE(s.set.parks(s.queue(0), false));
+  CHECK_FALSE(s.set.parks(s.queue(0), true));  // a request: from the start
+  for (int i = 0; i < 999; ++i) CHECK_FALSE(s.set.parks(s.queue(0), false));
+  CHECK(s.set.parks(s.queue(0), false));
+  CHECK(s.set.hot().empty());
+  CHECK(s.set.parked().size() == 1);
+}
+
+TEST_CASE("queue set: a parked queue with requests becomes hot, with a clean record") {
+  Set s(2);
+  s.park_all();
+  s.set.look_at_parked();
+  CHECK(s.set.hot().empty());
+  s.put(1);
+  s.set.look_at_parked();
+  CHECK(s.hot(1));
+  CHECK_FALSE(s.hot(0));
+  CHECK(s.queue(1).empty_turns == 0);
+  CHECK(s.set.parked().size() == 1);
+}
+
+TEST_CASE("queue set: a parked queue with an impossible producer becomes hot") {
+  Set s(1);
+  s.park_all();
+  s.guests[0]->from_guest.req_prod() = 257;
+  s.set.look_at_parked();
+  CHECK(s.hot(0));
+}
+
+TEST_CASE("queue set: looks at 16 parked queues a turn and at all in time") {
+  Set s(40);
+  s.park_all();
+  for (uint32_t i = 0; i < 40; ++i) s.put(i);
+  s.set.look_at_parked();
+  CHECK(s.set.hot().size() == 16);
+  for (int turn = 0; turn < 4; ++turn) s.set.look_at_parked();
+  CHECK(s.set.hot().size() == 40);
+}
+
+TEST_CASE("queue set: one parked queue among many is found within a round") {
+  Set s(100);
+  s.park_all();
+  s.put(57);
+  int turns = 0;
+  while (!s.hot(57)) {
+    s.set.look_at_parked();
+    REQUIRE(++turns <= 7);
+  }
+}
+
+TEST_CASE("queue set: removes from either list, and what is not there") {
+  Set s(3);
+  while (!s.set.parks(s.queue(0), false)) {
+  }
+  s.set.remove(s.queue(0));
+  s.set.remove(s.queue(1));
+  s.set.remove(s.queue(1));
+  CHECK(s.set.parked().empty());
+  CHECK(s.set.hot() == std::vector<GuestQueue*>{&s.queue(2)});
+  s.set.look_at_parked();
+}

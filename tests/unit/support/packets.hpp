@@ -1,0 +1,41 @@
+// TCP and UDP packets, and their checksums computed straight from RFC 1071: what the product's
+// answers are compared with. Nothing here calls DPDK.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace netback::test {
+
+struct PacketShape {
+  bool ipv6 = false;
+  bool udp = false;
+  bool tagged = false;               // one VLAN tag
+  size_t payload = 100;              // bytes behind the L4 header
+  size_t padding = 0;                // Ethernet bytes behind the IP packet
+  size_t options = 0;                // bytes of IPv4 options
+  std::vector<size_t> extensions{};  // bytes of each IPv6 extension header
+  uint8_t seed = 1;
+  uint16_t checksum_field = 0xdead;  // what the guest left where the checksum goes
+};
+
+struct Packet {
+  std::vector<uint8_t> bytes;
+  size_t l3 = 0, l4 = 0, end = 0;  // offsets of the headers and of the end of the IP packet
+  bool ipv6 = false, udp = false;
+
+  size_t checksum_at() const { return l4 + (udp ? 6 : 16); }
+};
+
+Packet make_packet(const PacketShape& shape);
+
+// What the sender should have put there; 0xffff for a UDP sum of zero (RFC 768).
+uint16_t right_checksum(const Packet& packet);
+// The pseudo-header's sum alone, folded and not inverted.
+uint16_t pseudo_header_sum(const Packet& packet);
+uint16_t checksum_of(const Packet& packet, const std::vector<uint8_t>& bytes);
+// The packet's bytes with the right checksum.
+std::vector<uint8_t> completed(const Packet& packet);
+
+}  // namespace netback::test

@@ -1,0 +1,146 @@
+"""Guests and vifs come, go and die while traffic runs; the others notice nothing."""
+
+import contextlib
+import re
+import time
+
+from guests import address, configure, mac, make_guest
+from host import CommandFailed
+from scenarios.lab import DOM0, scenario
+
+FLOOD_BYTES = 1 << 40  # more than a scenario lasts
+
+
+@contextlib.contextmanager
+def flood(lab, number):
+    """Guest N and dom0 send to each other by TCP as fast as it goes; neither end need survive."""
+    host, guest = lab.host, f"g{number}"
+    in_port, out_port = 5100 + number, 5200 + number
+    host.start("dom0", "flood-in", f"exec netcheck tcp-recv {in_port} --hash=none")
+    host.start(guest, "flood-in", f"exec netcheck tcp-recv {out_port} --hash=none")
+    host.start(guest, "flood-out",
+               f"exec netcheck tcp-send {DOM0} {in_port} {FLOOD_BYTES} --hash=none")
+    host.start("dom0", "flood-out",
+               f"exec netcheck tcp-send {address(number)} {out_port} {FLOOD_BYTES} --hash=none")
+    before = lab.vif(number)
+    time.sleep(0.5)
+    after = lab.vif(number)
+    for way in ("from_guest_bytes", "to_guest_bytes"):
+        assert after[way] > before[way] + 100_000, f"no flood: {way} {before[way]}, {after[way]}"
+    try:
+        yield
+    finally:
+        for tag in ("flood-in", "flood-out"):
+            # Those whose other end has gone may have ended by themselves.
+            for where in ("dom0", guest) if guest in host.guests else ("dom0",):
+                host.run_any(where, f"kill -9 -$(cat /tmp/{tag}.pid)")
+
+
+@scenario("a guest reboots, three times", guests=(1, 2))
+def reboot(lab):
+    for _ in range(3):
+        lab.host.reboot_guest("g2")
+        configure(lab.host, 2)
+        lab.ping("g2", DOM0, 10)
+    lab.ping("g1", address(2), 10)
+
+
+def detach(lab, number):
+    """Takes the vif from under the guest."""
+    output = lab.host.run("dom0", f"xl network-detach g{number} 0", 30)
+    assert "error" not in output, output
+    lab.host.run(f"g{number}", "while [ -e /sys/class/net/eth0 ]; do sleep 0.1; done", 10)
+
+
+def attach(lab, number):
+    lab.host.run("dom0", f"xl network-attach g{number} mac={mac(number)},bridge=xenbr0", 30)
+    configure(lab.host, number)
+    lab.wait_connected(number)
+
+
+@scenario("xl network-detach and network-attach during traffic", guests=(1, 2))
+def detach_and_attach(lab):
+    host = lab.host
+    host.start("g2", "witness", f"exec ping -c 300 -i 0.05 -W 2 {DOM0}")
+    for _ in range(2):
+        with flood(lab, 1):
+            detach(lab, 1)
+            attach(lab, 1)
+        lab.ping("g1", DOM0, 20)
+    lab.transfer("g1", "dom0", DOM0, 16)
+    lab.transfer("dom0", "g1", address(1), 16)
+    _, output = host.finish("g2", "witness", 90)
+    assert "300 packets received" in output, f"the other guest: {output[-200:]}"
+
+
+# What the daemon holds of others: fds, mappings of granted pages, and dom0's event channels.
+HELD = ("held() { echo $(ls /proc/{pid}/fd | wc -l) $(grep -c gntdev /proc/{pid}/maps)"
+        " $(lsevtchn 0 | wc -l); }")
+NOW = "$(tr -d . </proc/uptime | cut -d' ' -f1)"
+# Prints how many 1/100 s after the end of the domain all of it was given back.
+DESTROY = """
+xl destroy {guest} || exit 1
+begin=""" + NOW + """
+while :; do
+  now="$(held)"
+  took=$((""" + NOW + """ - begin))
+  [ "$now" = "{before}" ] && {{ echo "took $took"; exit 0; }}
+  [ $took -gt 100 ] && {{ echo "held before: {before}, now: $now"; exit 1; }}
+  sleep 0.05
+done
+"""
+
+
+@scenario("xl destroy during traffic, ten times", guests=(1,))
+def destroy(lab):
+    host = lab.host
+    held = HELD.replace("{pid}", str(lab.daemon_pid()))
+    before = host.run("dom0", f"{held}; held").strip()
+    free_before = lab.ctl("info")["buffers_free"]
+    took = []
+    for _ in range(10):
+        guest = make_guest(host, 3)
+        with flood(lab, 3):
+            output = host.run("dom0", held + DESTROY.format(guest=guest, before=before), 60)
+            took.append(int(re.search(r"took (\d+)", output).group(1)))
+            del host.guests[guest]
+    lab.note(f"fds, granted pages, event channels ({before}) given back after, 1/100 s: {took}")
+    lab.ping("g1", DOM0, 20)
+    # Less what is in the port's receive ring at the moment.
+    free = lab.ctl("info")["buffers_free"]
+    assert abs(free - free_before) <= 256, f"{free_before} free buffers before, {free} after"
+
+
+@scenario("a nic that does not exist", guests=(1, 2))
+def unknown_nic(lab):
+    host = lab.host
+    vif_file = f"{lab.config_directory()}/vif.d/lost.toml"
+    host.run("dom0", f"printf 'mac = \"{mac(9)}\"\\nnic = \"nowhere\"\\n' >{vif_file}")
+    host.start("g2", "witness", f"exec ping -c 100 -i 0.05 -W 2 {DOM0}")
+    try:
+        host.create_guest("g9", [f"mac={mac(9)},bridge=xenbr0"], wait=False)
+        raise AssertionError("xl create of a vif without a port went well")
+    except CommandFailed as refusal:
+        message = (f"nic from {vif_file}: port 'nowhere' is not in dpdk-netback.toml;"
+                   " ports: bridge (bridge xenbr0)")
+        assert message in str(refusal), str(refusal)
+    finally:
+        host.run("dom0", f"rm {vif_file}")
+    assert host.domid("g9") is None
+    lab.assert_daemon_lives()
+    _, output = host.finish("g2", "witness", 60)
+    assert "100 packets received" in output, f"the other guest: {output[-200:]}"
+    lab.ping("g1", address(2), 10)
+
+
+@scenario("an idle host costs little", guests=(1, 2))
+def idle(lab):
+    sample = f"cat /proc/uptime /proc/{lab.daemon_pid()}/stat"
+    lines = lab.host.run("dom0", f"{sample}; sleep 10; {sample}", 40).splitlines()
+    seconds = float(lines[2].split()[0]) - float(lines[0].split()[0])
+    # utime and stime, in 1/100 s; they are counted from behind the name, which may hold spaces.
+    before, after = (sum(int(word) for word in line.rsplit(")", 1)[1].split()[11:13])
+                     for line in (lines[1], lines[3]))
+    share = (after - before) / seconds
+    lab.note(f"the daemon used {share:.1f} % of dom0's one CPU in {seconds:.1f} s")
+    assert share <= 20, f"{share:.1f} % of one CPU with two idle guests"

@@ -1,0 +1,84 @@
+"""Linux guests with their own netfront talk to dom0 and to each other."""
+
+import json
+
+from guests import address, address6
+from scenarios.lab import DOM0, DOM0_6, scenario
+
+MIB = 1 << 20
+PING_BYTES = 14 + 20 + 8 + 56
+
+
+@scenario("the kernel's netback is absent", guests=(1, 2))
+def kernel_netback_is_absent(lab):
+    modules = lab.host.run("dom0", "cat /proc/modules")
+    assert "xen_netback" not in modules, modules
+    links = lab.host.run("dom0", "ls /sys/class/net").split()
+    assert not [link for link in links if link.startswith("vif")], links
+    vifs = lab.ctl("list")["vifs"]
+    assert [(vif["domain"], vif["state"], vif["port"]) for vif in vifs] == \
+        [("g1", "connected", "bridge"), ("g2", "connected", "bridge")], vifs
+
+
+@scenario("ping 100 of 100")
+def ping(lab):
+    with lab.counted(1, from_guest=100 * PING_BYTES, to_guest=100 * PING_BYTES):
+        times = lab.ping("g1", DOM0, 100)
+    lab.note(f"g1 to dom0, ms: least {times[0]}, mean {times[1]}, most {times[2]}")
+
+
+def tcp(family, to_dom0, to_guest):
+    """The scenarios of one address family, one per direction."""
+    @scenario(f"64 MiB by TCP, guest to dom0, {family}")
+    def guest_to_dom0(lab):
+        with lab.counted(1, from_guest=64 * MIB):
+            lab.transfer("g1", "dom0", to_dom0)
+
+    @scenario(f"64 MiB by TCP, dom0 to guest, {family}")
+    def dom0_to_guest(lab):
+        with lab.counted(1, to_guest=64 * MIB):
+            lab.transfer("dom0", "g1", to_guest)
+
+
+tcp("IPv4", DOM0, address(1))
+tcp("IPv6", DOM0_6, address6(1))
+
+
+@scenario("UDP of 1, 17, 60 and 1472 bytes")
+def udp(lab):
+    sizes, count = (1, 17, 60, 1472), 100
+    payload = 2 * count * sum(sizes)  # both families
+    with lab.counted(1, from_guest=payload, to_guest=payload):
+        lab.echo_udp("g1", "dom0", DOM0, sizes, count)
+        lab.echo_udp("g1", "dom0", DOM0_6, sizes, count)
+
+
+@scenario("two guests talk to each other", guests=(1, 2))
+def between_guests(lab):
+    port_before = lab.ctl("stats")["ports"][0]["port_sent_bytes"]
+    with lab.counted(1, from_guest=64 * MIB, to_guest=64 * MIB), \
+            lab.counted(2, from_guest=64 * MIB, to_guest=64 * MIB):
+        lab.ping("g1", address(2), 50)
+        lab.ping("g2", address6(1), 50)
+        lab.transfer("g1", "g2", address(2))
+        lab.transfer("g2", "g1", address6(1))
+        lab.echo_udp("g1", "g2", address(2), (1, 17, 60, 1472), 50)
+    sent = lab.ctl("stats")["ports"][0]["port_sent_bytes"] - port_before
+    assert sent < MIB, f"{sent} bytes of what guests said to each other went out of the port"
+
+
+@scenario("two guests talk to dom0 at once", guests=(1, 2))
+def both_to_dom0(lab):
+    host, sums = lab.host, {}
+    with lab.counted(1, from_guest=64 * MIB), lab.counted(2, to_guest=64 * MIB):
+        host.run_any("g2", "modprobe algif_hash; modprobe sha256")
+        for where, tag, words in (("dom0", "from", "tcp-recv 5011"), ("g2", "to", "tcp-recv 5012"),
+                                  ("g1", "sender", f"tcp-send {DOM0} 5011 {64 * MIB} --seed=2"),
+                                  ("dom0", "sender", f"tcp-send {address(2)} 5012 {64 * MIB}")):
+            host.start(where, tag, f"exec netcheck {words}")
+        for where, tag in (("dom0", "from"), ("g1", "sender"), ("g2", "to"), ("dom0", "sender")):
+            status, output = host.finish(where, tag, 120)
+            assert status == 0, f"{tag} in {where}: {output}"
+            sums[where, tag] = json.loads(output)["sha256"]
+    assert sums["dom0", "from"] == sums["g1", "sender"], sums
+    assert sums["g2", "to"] == sums["dom0", "sender"], sums
