@@ -1,0 +1,121 @@
+"""What is measured: each case prepares traffic, measures one window, and ends the traffic."""
+
+import json
+import re
+import time
+
+from sides import FAR, FAR_MAC, GUEST, GUEST_ADDRESS, HOST_ADDRESS, MACS
+
+WARM_UP_S = 1.5
+
+
+def pktgen_start(host, where, device, size, target_mac, target):
+    """Frames of `size` bytes from the kernel's packet generator until pktgen_stop()."""
+    settings = [f"pkt_size {size}", "count 0", "delay 0", f"dst_mac {target_mac}", f"dst {target}"]
+    lines = "; ".join(f'echo "{line}" >/proc/net/pktgen/{device}' for line in settings)
+    host.run(where, "modprobe pktgen; echo rem_device_all >/proc/net/pktgen/kpktgend_0; "
+                    f'echo "add_device {device}" >/proc/net/pktgen/kpktgend_0; {lines}')
+    host.start(where, "pktgen", "echo start >/proc/net/pktgen/pgctrl")
+
+
+def pktgen_stop(host, where):
+    host.run(where, "echo stop >/proc/net/pktgen/pgctrl", 30)
+    host.finish(where, "pktgen", 30)
+    host.run(where, "echo rem_device_all >/proc/net/pktgen/kpktgend_0")
+
+
+def rate_of(host, where, device, counter, seconds):
+    """Frames per second that the interface itself counted, by its own machine's clock."""
+    path = f"/sys/class/net/{device}/statistics/{counter}"
+    read = f"cat /proc/uptime {path}"
+    out = host.run(where, f"{read}; sleep {seconds}; {read}", seconds * 4 + 30).split()
+    (start, _, first), (end, _, last) = out[:3], out[3:]
+    return (int(last) - int(first)) / (float(end) - float(start))
+
+
+class FromGuest:
+    """The guest's pktgen; the count is the guest's own completed frames."""
+    unit = "frames/s"
+    better = "more"
+
+    def __init__(self, size, way="discard"):
+        self.size, self.way = size, way
+
+    def window(self, host, seconds):
+        pktgen_start(host, GUEST, "eth0", self.size, FAR_MAC, "10.0.0.99")
+        time.sleep(WARM_UP_S)
+        if self.way == "bridge":
+            rate = rate_of(host, "dom0", FAR, "rx_packets", seconds)
+        else:
+            rate = rate_of(host, GUEST, "eth0", "tx_packets", seconds)
+        pktgen_stop(host, GUEST)
+        return [rate]
+
+
+class ToGuest:
+    """pktgen in dom0, on the veth of the bridge; the count is what the guest received."""
+    unit = "frames/s"
+    better = "more"
+    way = "bridge"
+
+    def __init__(self, size):
+        self.size = size
+
+    def window(self, host, seconds):
+        pktgen_start(host, "dom0", FAR, self.size, MACS["bridge"], "10.0.0.98")
+        time.sleep(WARM_UP_S)
+        rate = rate_of(host, GUEST, "eth0", "rx_packets", seconds)
+        pktgen_stop(host, "dom0")
+        return [rate]
+
+
+class Tcp:
+    """One TCP stream; MiB/s as its sender saw it."""
+    unit = "MiB/s"
+    better = "more"
+    way = "bridge"
+
+    def __init__(self, sender, receiver, target):
+        self.sender, self.receiver, self.target = sender, receiver, target
+
+    def window(self, host, seconds):
+        mebibytes = max(8, round(25 * seconds))
+        host.start(self.receiver, "recv", "netcheck tcp-recv 5001 --hash=none")
+        time.sleep(0.5)
+        sent = json.loads(host.run(
+            self.sender, f"netcheck tcp-send {self.target} 5001 {mebibytes << 20} --hash=none",
+            seconds * 30 + 60))
+        host.finish(self.receiver, "recv", 60)
+        return [sent["bytes"] / sent["seconds"] / 2**20]
+
+
+class Ping:
+    """Round trips from the guest to dom0, in microseconds."""
+    unit = "us"
+    better = "less"
+    way = "bridge"
+
+    def __init__(self, percentile):
+        self.percentile = percentile
+
+    def window(self, host, seconds):
+        count = max(20, round(seconds * 20))
+        out = host.run(GUEST, f"ping -c {count} -i 0.05 -W 2 {HOST_ADDRESS} | "
+                              "sed -n 's/.*time=\\([0-9.]*\\) ms/\\1/p'", seconds * 4 + 60)
+        times = sorted(float(word) * 1000 for word in re.findall(r"[\d.]+", out))
+        return [times[min(len(times) - 1, int(len(times) * self.percentile / 100))]]
+
+
+CASES = {
+    "xen_from_guest_60": FromGuest(60),
+    "xen_from_guest_60_bridged": FromGuest(60, "bridge"),
+    "xen_from_guest_1514": FromGuest(1514),
+    "xen_to_guest_60": ToGuest(60),
+    "xen_to_guest_1514": ToGuest(1514),
+    "xen_tcp_from_guest": Tcp(GUEST, "dom0", HOST_ADDRESS),
+    "xen_tcp_to_guest": Tcp("dom0", GUEST, GUEST_ADDRESS),
+    "xen_ping_p50": Ping(50),
+    "xen_ping_p99": Ping(99),
+}
+# Beside which case the ceiling is measured, and the ceiling's own name.
+CEILINGS = {"xen_from_guest_60": "xen_ceiling_from_guest_60"}

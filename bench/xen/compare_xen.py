@@ -1,0 +1,131 @@
+"""bench/compare xen: Linux's netback and ours by turns, in one boot, on one guest."""
+
+import json
+import sys
+import time
+
+import report
+from cases import CASES, CEILINGS
+from host import HostError, XenHost
+from sides import FAR, FAR_MAC, GUEST, Ceiling, Linux, Ours, make_network, overlay
+
+BUILD = "build/release"
+NUMBERED_FRAMES = 10_000
+NUMBERED_RATE = 4_000
+
+
+def say(text):
+    print(f"== {time.strftime('%H:%M:%S')}  {text}", file=sys.stderr, flush=True)
+
+
+def chosen(names):
+    cases = {name: case for name, case in CASES.items()
+             if not names or any(part in name for part in names)}
+    if not cases:
+        raise HostError(f"no case like {', '.join(names)}; there are {', '.join(CASES)}")
+    return cases
+
+
+def check_numbered_frames(host, side):
+    """Numbered frames from the guest to a capture behind the bridge: all of them, once, intact."""
+    side.start()
+    side.attach("bridge")
+    # SEED is the same at both ends; the capture ends a few seconds after the last frame.
+    host.start("dom0", "capture", f"netcheck frames-capture {FAR} {NUMBERED_FRAMES} --timeout=5")
+    time.sleep(1)
+    host.run(GUEST, f"netcheck frames-send eth0 {NUMBERED_FRAMES} 60 --rate={NUMBERED_RATE} "
+                    f"--dst={FAR_MAC}", 120)
+    _, out = host.finish("dom0", "capture", 120)
+    side.detach()
+    side.stop()
+    seen = json.loads(out)
+    if any(seen[fault] for fault in ("missing", "repeated", "changed")):
+        raise HostError(f"{side.name}: numbered frames did not arrive as sent: {out.strip()}")
+    say(f"{side.name}: {NUMBERED_FRAMES} numbered frames arrived, none missing, repeated, changed")
+
+
+def from_guest_totals(stats):
+    """Sums over vifs of what the copies and the null port say."""
+    vif = {key: sum(v[key] for v in stats["vifs"]) for key in
+           ("from_guest_frames", "from_guest_copy_calls", "from_guest_copy_slots",
+            "from_guest_notifications")}
+    vif["drops"] = sum(value for v in stats["vifs"] for key, value in v.items()
+                       if key.startswith("from_guest_drop_"))
+    return vif
+
+
+def measure(host, side, case, seconds):
+    """One window of one side: (the figure, our counters of it or None)."""
+    side.start()
+    side.attach(case.way)
+    value = case.window(host, seconds)[0]
+    counters = None
+    if isinstance(side, Ours):
+        counters = from_guest_totals(side.counters())
+        if case.way == "discard":
+            check_all_arrived(side)
+    side.detach()
+    side.stop()
+    return value, counters
+
+
+def check_all_arrived(side):
+    """Discarded frames are accounted for: what the null port took is what came from the guest."""
+    stats = side.counters()
+    frames = sum(v["from_guest_frames"] for v in stats["vifs"])
+    sent = sum(p["driver_sent_frames"] for p in stats["ports"] if p["port"] == "null")
+    if frames != sent or frames == 0:
+        raise HostError(f"{frames} frames from the guest, but the null port took {sent}")
+
+
+def measure_case(host, name, case, sides, options):
+    """All windows of a case, the sides by turns."""
+    values = {side.name: [] for side in sides}
+    counters = []
+    for window in range(options.windows):
+        for side in sides:
+            value, counted = measure(host, side, case, options.seconds)
+            values[side.name].append(value)
+            if side.name == "ours":
+                counters.append(counted)
+            say(f"{name} window {window + 1}/{options.windows} {side.name}: "
+                f"{value:,.1f} {case.unit}")
+    return values, counters
+
+
+def rows_of(name, case, values, counters):
+    more = {}
+    calls = sum(c["from_guest_copy_calls"] for c in counters)
+    if calls and name.startswith("xen_from_guest"):
+        more["slots_per_copy_call"] = round(
+            sum(c["from_guest_copy_slots"] for c in counters) / calls, 1)
+        frames = sum(c["from_guest_frames"] for c in counters)
+        more["notifications_per_frame"] = round(
+            sum(c["from_guest_notifications"] for c in counters) / max(frames, 1), 4)
+    yield report.row(name, case.unit, case.better, values["ours"], values["linux"], "linux",
+                     **more)
+    if "ceiling" in values:
+        yield report.row(CEILINGS[name], case.unit, case.better, values["ours"],
+                         values["ceiling"], "ceiling")
+
+
+def run(options):
+    cases = chosen(options.case)
+    rows = []
+    say("booting Xen with dom0 and one guest, one vCPU each, pinned apart")
+    with XenHost("compare", overlay=overlay(BUILD), dom0_vcpus=1, pin_dom0=True) as host:
+        host.create_guest(GUEST, cpus="1")
+        make_network(host)
+        sides = [Linux(host), Ours(host)]
+        for side in sides:
+            check_numbered_frames(host, side)
+        for name, case in cases.items():
+            taking_turns = sides + ([Ceiling(host)] if name in CEILINGS else [])
+            values, counters = measure_case(host, name, case, taking_turns, options)
+            fresh = list(rows_of(name, case, values, counters))
+            rows += fresh
+            if options.json:
+                report.print_json(fresh)
+        host.shutdown()
+    report.print_table(rows)
+    return 0
