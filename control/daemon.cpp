@@ -144,6 +144,11 @@ Status Daemon::open_ports() {
 
 Status Daemon::start_worker() {
   mailbox_ = std::make_unique<Mailbox>();
+  if (!mailbox_->good()) {
+    Error none = errno_error("cannot make an eventfd", "raise ulimit -n");
+    mailbox_.reset();
+    return none;
+  }
   worker_ = std::make_unique<Worker>(WorkerOptions{.spin_us = config_.spin_us}, *mailbox_,
                                      *worker_grants_, *events_, *pool_);
   link_ = std::make_unique<WorkerLink>(*mailbox_);

@@ -19,9 +19,9 @@ int check(const DaemonOptions& options) {
   return exit_code::usage;
 }
 
-int serve(const DaemonOptions& options, const std::string& fail_at) {
+int serve(const DaemonOptions& options) {
   Daemon daemon(options);
-  Startup startup(daemon.steps(), fail_at);
+  Startup startup(daemon.steps());
   std::string message;
   const int status = startup.run(message);
   if (status != exit_code::done) {
@@ -40,14 +40,12 @@ int main(int argc, char** argv) {
   CLI::App app{"Poll-mode Xen network backend on DPDK.", "dpdk-netback"};
   DaemonOptions options;
   bool check_only = false;
-  std::string fail_at;
   app.add_option("--config", options.config_directory, "directory of dpdk-netback.toml and vif.d/")
       ->capture_default_str();
   app.add_flag("--check", check_only, "read all configuration files, say what is wrong, exit");
   app.add_option("--socket", options.socket, "control socket")->capture_default_str();
   app.add_option("--log-level", options.log_level, "error, warn, info or debug")
       ->check(CLI::IsMember({"error", "warn", "info", "debug"}));
-  app.add_option("--fail-at", fail_at, "a start-up step that shall fail")->group("");  // for tests
   bool foreground = true;
   app.add_flag("--foreground", foreground, "stay in the foreground; it always does");
   app.set_version_flag("--version", "dpdk-netback " NETBACK_VERSION);
@@ -56,5 +54,5 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? exit_code::done : exit_code::usage;
   }
-  return check_only ? check(options) : serve(options, fail_at);
+  return check_only ? check(options) : serve(options);
 }

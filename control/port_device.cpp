@@ -34,6 +34,10 @@ constexpr std::array known_drivers = {
     DriverQuirks{.driver = "pci", .receive_interrupt = true},
 };
 
+// Xen's own scripts give it to each vif. A bridge takes the lowest MAC of its ports: with a random
+// one per start dom0's MAC would be another after a restart, and guests' ARP entries for it wrong.
+constexpr char bridged_tap_mac[] = "fe:ff:ff:ff:ff:ff";
+
 constexpr uint32_t mtu_min = 68;  // IPv4's least
 constexpr uint32_t mtu_max =
     limits::frame_bytes_max - limits::ethernet_header_bytes - limits::vlan_tag_bytes;
@@ -52,6 +56,7 @@ bool is_pci_address(const std::string& name) {
 const DriverQuirks* find_driver(const std::string& name) {
   std::string driver = name;
   while (!driver.empty() && driver.back() >= '0' && driver.back() <= '9') driver.pop_back();
+  if (driver == "pci") return nullptr;  // our word, no driver's
   if (is_pci_address(name)) driver = "pci";
   const auto found = std::ranges::find(known_drivers, driver, &DriverQuirks::driver);
   return found == known_drivers.end() ? nullptr : &*found;
@@ -201,6 +206,8 @@ Result<PortDevice> check_device(const PortConfig& config, const std::string& roo
     return port_error(config,
                       fmt::format("bridge '{}' needs a driver with a kernel tap", config.bridge),
                       "net_virtio_user0,path=/dev/vhost-net,iface=NAME");
+  if (!config.bridge.empty() && device_argument(device.arguments, "mac").empty())
+    device.arguments += fmt::format(",mac={}", bridged_tap_mac);
   return device;
 }
 

@@ -10,8 +10,7 @@ std::string with_fix(const Error& error) {
 
 int Startup::run(std::string& message) {
   for (const StartStep& step : steps_) {
-    const Status status = step.name == fail_at_ ? Status(Error{"told to fail here"}) : step.run();
-    if (!status) {
+    if (const Status status = step.run(); !status) {
       message = fmt::format("{}: {}", step.name, with_fix(status.error()));
       undo();
       return step.exit_code;

@@ -28,9 +28,7 @@ struct StartStep {
 
 class Startup {
  public:
-  // `fail_at`: the name of a step that shall fail instead of running, for tests.
-  explicit Startup(std::vector<StartStep> steps, std::string fail_at = {})
-      : steps_(std::move(steps)), fail_at_(std::move(fail_at)) {}
+  explicit Startup(std::vector<StartStep> steps) : steps_(std::move(steps)) {}
   ~Startup() { undo(); }
   Startup(const Startup&) = delete;
   Startup& operator=(const Startup&) = delete;
@@ -43,7 +41,6 @@ class Startup {
 
  private:
   std::vector<StartStep> steps_;
-  std::string fail_at_;
   size_t done_ = 0;  // steps that ran
 };
 

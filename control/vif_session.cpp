@@ -77,7 +77,8 @@ void VifSession::gather() {
 
 // Once when the vif appears, and again each time its frontend starts anew.
 bool VifSession::plan_is_due() const {
-  if (planned_ || facts_.own == XenbusState::unknown) return false;
+  if (planned_ || facts_.own == XenbusState::unknown || facts_.hotplug == Hotplug::error)
+    return false;
   return facts_.own != XenbusState::closed || facts_.frontend == XenbusState::initialising ||
          facts_.frontend == XenbusState::connected;
 }

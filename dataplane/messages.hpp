@@ -57,10 +57,13 @@ using Report = std::variant<Acked, Quarantined>;
 // The two bounded queues between control and one worker.
 class Mailbox {
  public:
+  // Check good() before anything else: the process may be out of file descriptors.
   Mailbox();
   ~Mailbox();
   Mailbox(const Mailbox&) = delete;
   Mailbox& operator=(const Mailbox&) = delete;
+
+  bool good() const { return worker_fd_ >= 0 && control_fd_ >= 0; }
 
   // Control. False when the worker is limits::command_queue_max commands behind: try again later.
   bool post(const Command& command);

@@ -57,7 +57,7 @@ def live_table(host, seconds):
     """netbackctl's own table, drawn anew each second; on a terminal in one place."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        table = host.run("dom0", "netbackctl stats --watch --plain --count 1 --interval 1", 30)
+        table = host.run("dom0", "netbackctl stats --watch --count 1 --interval 1", 30)
         if sys.stdout.isatty():
             print("\x1b[H\x1b[2J", end="")
         print(f"{max(0, end - time.monotonic()):5.0f} s left\n{table}", flush=True)

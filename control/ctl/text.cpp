@@ -84,11 +84,13 @@ void Table::row(std::vector<std::string> cells) {
 
 std::string Table::text(bool bold_heads) const {
   std::vector<size_t> widths(rows_[0].size());
-  std::vector<bool> right(rows_[0].size(), rows_.size() > 1);
+  // Right when there are numbers and nothing but numbers, dashes and empty cells.
+  std::vector<bool> words(rows_[0].size()), numbers(rows_[0].size());
   for (size_t r = 0; r < rows_.size(); ++r) {
     for (size_t c = 0; c < rows_[r].size(); ++c) {
       widths[c] = std::max(widths[c], width(rows_[r][c]));
-      if (r > 0 && !rows_[r][c].empty() && !is_number(rows_[r][c])) right[c] = false;
+      if (r == 0 || rows_[r][c].empty() || rows_[r][c] == "-") continue;
+      (is_number(rows_[r][c]) ? numbers : words)[c] = true;
     }
   }
   std::string text;
@@ -96,7 +98,7 @@ std::string Table::text(bool bold_heads) const {
     std::string line;
     for (size_t c = 0; c < rows_[r].size(); ++c) {
       const std::string pad(widths[c] - width(rows_[r][c]), ' ');
-      line += right[c] ? pad + rows_[r][c] : rows_[r][c] + pad;
+      line += numbers[c] && !words[c] ? pad + rows_[r][c] : rows_[r][c] + pad;
       line += "  ";
     }
     line.erase(line.find_last_not_of(' ') + 1);

@@ -39,9 +39,8 @@ class FrontRing {
   // True when the backend asked to be notified.
   bool push() {
     const uint32_t before = shared_->req_prod;
-    std::atomic_ref(shared_->req_prod).store(produced_, std::memory_order_release);
-    std::atomic_thread_fence(std::memory_order_seq_cst);
-    return produced_ - shared_->req_event < produced_ - before;
+    std::atomic_ref(shared_->req_prod).store(produced_);
+    return produced_ - std::atomic_ref(shared_->req_event).load() < produced_ - before;
   }
 
   // The next published response.

@@ -70,18 +70,18 @@ class BackRing {
   // Makes the answers visible; true when the guest asked for a notification about one of them.
   bool publish() {
     const uint32_t before = published_;
-    store(shared_->rsp_prod, answered_, std::memory_order_release);
+    // rsp_prod is visible before rsp_event is read, as ring.h's barrier has it.
+    store(shared_->rsp_prod, answered_, std::memory_order_seq_cst);
     published_ = answered_;
-    std::atomic_thread_fence(std::memory_order_seq_cst);  // rsp_prod before rsp_event, as ring.h
-    const uint32_t wanted = load(shared_->rsp_event, std::memory_order_relaxed);
+    const uint32_t wanted = load(shared_->rsp_event, std::memory_order_seq_cst);
     return answered_ - wanted < answered_ - before;
   }
 
   // Asks the guest for a notification once `wanted` requests wait; true when they do already.
   bool arm(uint32_t wanted = 1) {
-    store(shared_->req_event, taken_ + wanted, std::memory_order_relaxed);
-    std::atomic_thread_fence(std::memory_order_seq_cst);
-    return load(shared_->req_prod, std::memory_order_acquire) - taken_ >= wanted;
+    // req_event is visible before req_prod is read, as ring.h's barrier has it.
+    store(shared_->req_event, taken_ + wanted, std::memory_order_seq_cst);
+    return load(shared_->req_prod, std::memory_order_seq_cst) - taken_ >= wanted;
   }
 
   uint32_t unanswered() const { return taken_ - answered_; }

@@ -20,14 +20,16 @@ install_packages() {
     { tail -20 "$log" >&2; echo "cannot install packages; all of it in $log" >&2; return 1; }
 }
 
-# build NAME MESON-OPTIONS..: configures build/NAME once and builds it.
+# build NAME MESON-OPTIONS.. [-- TARGET..]: configures build/NAME once and builds it.
 build() {
-  local dir=build/$1 log=build/$1.log
+  local dir=build/$1 log=build/$1.log options=()
   shift
+  while [ $# -gt 0 ] && [ "$1" != -- ]; do options+=("$1"); shift; done
+  [ $# -gt 0 ] && shift
   mkdir -p build
   step "building $dir"
-  [ -f "$dir/build.ninja" ] || meson setup "$dir" "$@" > "$log" 2>&1 ||
+  [ -f "$dir/build.ninja" ] || meson setup "$dir" "${options[@]}" > "$log" 2>&1 ||
     { tail -30 "$log" >&2; return 1; }
-  ninja -C "$dir" >> "$log" 2>&1 ||
+  ninja -C "$dir" "$@" >> "$log" 2>&1 ||
     { tail -40 "$log" >&2; echo "build failed; see $log" >&2; return 1; }
 }

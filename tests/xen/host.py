@@ -301,12 +301,16 @@ class XenHost:
 
     def wait_for_guest(self, name, timeout=60):
         """Waits until the guest that has the name now takes commands."""
-        guest = self.guests[name]
+        guest, end = self.guests[name], time.monotonic() + timeout
         guest.domid = self.domid(name)
         base = f"/local/domain/{guest.domid}/console/tty"
-        guest.console = self.run("dom0", f"until xenstore-read {base} 2>/dev/null; do sleep 0.1;"
-                                 " done", timeout).strip()
-        status, _ = self.dom0(f"xen-agent ready {guest.console} {timeout}", timeout + 5)
+        status = STATUS_NO_ANSWER
+        # More than once: xenconsoled may close the terminal of a domain that is being made.
+        while status != 0 and (left := round(end - time.monotonic())) > 0:
+            tty = f"until xenstore-read {base} 2>/dev/null; do sleep 0.1; done"
+            guest.console = self.run("dom0", tty, left).strip()
+            status, _ = self.dom0(f"xen-agent ready {guest.console} {left} || "
+                                  "{ sleep 0.2; false; }", left + 5)
         if status != 0:
             raise HostError(f"{name} did not come up in {timeout} s\n"
                             f"{self.guest_console_tail(name)}")

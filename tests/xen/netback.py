@@ -81,8 +81,9 @@ def start_daemon(host, args="", timeout=30, preload=""):
     started = time.monotonic()
     preload = f"env LD_PRELOAD={preload} " if preload else ""
     host.start("dom0", TAG, f"exec {preload}dpdk-netback {args}")
-    wait = (f"until netbackctl info >/dev/null 2>&1; do [ -e /tmp/{TAG}.status ] && exit 1;"
-            " sleep 0.05; done")
+    # Each netbackctl takes the one CPU from a daemon that is starting: not before the socket is.
+    wait = ("until [ -S /run/dpdk-netback/control.sock ] && netbackctl info >/dev/null 2>&1;"
+            f" do [ -e /tmp/{TAG}.status ] && exit 1; sleep 0.05; done")
     status, _ = host.dom0(wait, timeout)
     if status != 0:
         raise CommandFailed(f"dpdk-netback did not start (status {status}):\n{daemon_log(host)}")

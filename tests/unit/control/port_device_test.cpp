@@ -98,6 +98,19 @@ TEST_CASE("port_device_a_tap_without_a_name_gets_the_same_one_at_each_start") {
   CHECK(has(root.error(virtio + ",iface=t7"), "is not a tap"));
 }
 
+TEST_CASE("port_device_a_tap_on_a_bridge_has_the_same_mac_at_each_start") {
+  const FakeRoot root;
+  root.file("dev/vhost-net");
+  root.file("dev/net/tun");
+  const auto mac = [&](const std::string& device, const std::string& bridge) {
+    return device_argument(root.check(device, 1500, bridge).value().arguments, "mac");
+  };
+  CHECK(mac(virtio + ",iface=t7", "br0") == "fe:ff:ff:ff:ff:ff");
+  CHECK(mac("net_tap0,iface=t7", "br0") == "fe:ff:ff:ff:ff:ff");
+  CHECK(mac(virtio + ",iface=t7,mac=02:00:00:00:00:01", "br0") == "02:00:00:00:00:01");
+  CHECK(mac(virtio + ",iface=t7", "") == "");
+}
+
 TEST_CASE("port_device_a_vhost_user_socket_has_no_tap_and_so_no_bridge") {
   const FakeRoot root;
   root.file("run/vhost.sock");

@@ -171,7 +171,7 @@ TEST_CASE("forward: a frame shared by many ends free, whoever is last") {
   CHECK(f.pool->free_buffers() == before);
 }
 
-TEST_CASE("forward: between guests a blank checksum stays blank where it is taken") {  // seed S4
+TEST_CASE("seed_S04_between_guests_a_blank_checksum_stays_blank_and_validated") {
   Forwarding f;
   for (const bool ipv6 : {false, true}) {
     const Packet packet = f.packet_to(*f.guests[1], {.ipv6 = ipv6});
@@ -198,8 +198,8 @@ TEST_CASE("forward: a blank checksum is filled in before a frame is shared") {
   CHECK(f.delivered(*f.guests[3]) == Frames{completed(shown)});
 }
 
-TEST_CASE("forward: a frame validated by the NIC is validated to the guest, others not") {
-  Forwarding f(1);  // seed S4
+TEST_CASE("seed_S04_validated_by_the_nic_is_validated_to_the_guest_others_not") {
+  Forwarding f(1);
   for (const uint64_t state : {uint64_t{RTE_MBUF_F_RX_L4_CKSUM_GOOD}, uint64_t{0}}) {
     rte_mbuf* frame = make_mbuf(*f.pool, make_frame(f.guests[0]->settings.mac, elsewhere, 60));
     frame->ol_flags = state;

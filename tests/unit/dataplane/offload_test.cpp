@@ -222,6 +222,7 @@ TEST_CASE("offload: lengths that contradict each other are refused") {
   put16(ipv6.bytes, ipv6.l3 + 4, 15);
   CHECK_FALSE(parses(bench, ipv6.bytes));
   Packet ihl = make_packet({});
+  put16(ihl.bytes, ihl.l3 + 4, 0);  // taken for an IPv6 length it would do
   for (const uint8_t version_ihl : {0x44, 0x40, 0x65, 0x35}) {
     ihl.bytes[ihl.l3] = version_ihl;
     CHECK_FALSE(parses(bench, ihl.bytes));

@@ -225,6 +225,42 @@ TEST_CASE("worker: a detached queue's backlog is dropped and counted, answers ar
   CHECK(guest.answers().empty());
 }
 
+// Control frees it on the ack, which may be before this turn has ended.
+TEST_CASE("worker: a detached queue is not looked at any more, from the turn of its ack on") {
+  TestHost host;
+  TestGuest& guest = host.add_guest();
+  feed_guest(host, guest, 3);
+  guest.put_frame(host.frame(elsewhere, guest), 8);
+  guest.from_guest.push();
+  host.turn();  // now it has a backlog and held answers
+  host.use_table({0});
+  guest.put_frame(host.frame(elsewhere, guest), 9);
+  guest.from_guest.push();
+  host.turn();
+  const uint32_t sequence = host.post(DetachQueue{guest.queue.get(), false});
+  guest.from_guest.req_prod() = guest.to_guest.req_prod() = 10'000;
+  guest.queue->answered_this_turn = true;
+  host.turn(3);
+  CHECK(host.acked(sequence));
+  CHECK(host.quarantines.empty());
+  CHECK(guest.queue->answered_this_turn);  // respond would have cleared it
+  CHECK(guest.answers().size() == 2);
+}
+
+TEST_CASE("worker: a queue that was detached with a backlog can be attached again") {
+  TestHost host;
+  TestGuest& guest = host.add_guest();
+  feed_guest(host, guest, 3);
+  host.turn();
+  host.detach(guest);
+  host.post(AttachQueue{guest.queue.get()});
+  host.use_table();
+  guest.post_buffers(1);
+  feed_guest(host, guest, 1);
+  host.turn();
+  CHECK(host.delivered(guest).size() == 1);
+}
+
 TEST_CASE("worker: a drain delivers what waits, takes nothing new, then acks") {
   TestHost host;
   TestGuest& guest = host.add_guest();

@@ -129,12 +129,14 @@ TEST_CASE("ring: an answer is invisible until it is published") {
   Rings rings;
   rings.put(3);
   rings.answer(2);
+  rings.back.take(1);  // not answered yet: it must not show
   CHECK(rings.back.unpublished() == 2);
+  CHECK(rings.back.unanswered() == 1);
   CHECK(rings.front.rsp_prod() == 0);
   rings.back.publish();
   CHECK(rings.back.unpublished() == 0);
   CHECK(rings.front.rsp_prod() == 2);
-  CHECK(rings.back.next_slot() == 2);
+  CHECK(rings.back.next_slot() == 3);
 }
 
 TEST_CASE("ring: an answer lies in the slot that its request came in") {

@@ -206,7 +206,8 @@ class Lab:
         """The end of the daemon's log, if there is anybody who can read it."""
         with contextlib.suppress(Exception):
             if self.daemon and not self.host.dead():
-                return "daemon: " + netback.daemon_log(self.host, 15)
+                crash = self.host.dom0("dmesg | grep -A1 'dpdk-netback.*segfault' | tail -n 2")[1]
+                return f"daemon: {netback.daemon_log(self.host, 15)}{crash}"
         return ""
 
     def keep_stats(self, name):

@@ -88,8 +88,8 @@ def no_means(lab):
                  before="mv /dev/xen/evtchn /dev/evtchn.away",
                  after="mv /dev/evtchn.away /dev/xen/evtchn")
     assert_fails(lab, 4, "cannot start: open grants: cannot open /dev/xen/gntdev: No such file or"
-                 " directory (fix: run in a Xen domain, as root, with the module xen-gntdev loaded)",
-                 words,
+                 " directory (fix: run in a Xen domain, as root, with the module xen-gntdev"
+                 " loaded)", words,
                  before="mv /dev/xen/gntdev /dev/gntdev.away",
                  after="mv /dev/gntdev.away /dev/xen/gntdev")
     assert_fails(lab, 4, "cannot start: open xenstore: cannot reach xenstored: No such file or"

@@ -50,9 +50,9 @@ def watch(lab):
 @scenario("netbackctl says what it cannot do")
 def refusals(lab):
     for words, status, wanted in (
-            ("show g7.0", 1, "netbackctl: there is no vif 'g7.0'\n  fix: netbackctl list\n"),
-            ("stats g7.0", 1, "netbackctl: there is no vif 'g7.0'\n  fix: netbackctl list\n"),
-            ("port lost", 1, "netbackctl: there is no port 'lost'\n  fix: netbackctl port\n"),
-            ("dance", 2, "dance"), ("", 2, "")):
+            ("show g7.0", 1, "netbackctl: there is no vif 'g7.0' (fix: netbackctl list)\n"),
+            ("stats g7.0", 1, "netbackctl: there is no vif 'g7.0' (fix: netbackctl list)\n"),
+            ("port lost", 1, "netbackctl: there is no port 'lost' (fix: netbackctl port)\n"),
+            ("dance", 2, "Run with --help"), ("", 2, "Run with --help")):
         got, output = lab.host.dom0(f"netbackctl {words}")
         assert got == status and wanted in output, (words, got, output)

@@ -1,0 +1,113 @@
+// Control and worker on two threads, for the thread sanitizer: queues, settings and tables change
+// hands under traffic, and control reads what it may read meanwhile.
+#include <catch2/catch.hpp>
+
+#include <poll.h>
+
+#include <functional>
+#include <set>
+#include <thread>
+
+#include "dataplane/worker.hpp"
+#include "tests/unit/support/test_guest.hpp"
+
+using namespace netback;
+using namespace netback::test;
+
+namespace {
+
+constexpr int rounds = 100;
+constexpr uint16_t frames_per_round = 20;
+
+// The control thread's half: posts commands and waits for their acks.
+class Control {
+ public:
+  explicit Control(Mailbox& mailbox) : mailbox_(mailbox) {}
+
+  template <class What>
+  void post_and_wait(const What& what) {
+    const uint32_t sequence = ++sequence_;
+    while (!mailbox_.post({.sequence = sequence, .what = what})) read_reports(1);
+    while (!acked_.contains(sequence)) read_reports(1000);
+  }
+
+ private:
+  void read_reports(int wait_ms) {
+    pollfd readable{mailbox_.control_fd(), POLLIN, 0};
+    poll(&readable, 1, wait_ms);
+    mailbox_.clear_control_fd();
+    Report report;
+    while (mailbox_.next_report(report))
+      if (const auto* acked = std::get_if<Acked>(&report)) acked_.insert(acked->sequence);
+  }
+
+  Mailbox& mailbox_;
+  uint32_t sequence_ = 0;
+  std::set<uint32_t> acked_;
+};
+
+std::unique_ptr<ForwardTable> table_of(PortQueue& port, const std::vector<TestGuest*>& guests) {
+  std::vector<ForwardTable::Vif> vifs;
+  for (TestGuest* guest : guests)
+    vifs.push_back({.queue = guest->queue.get(), .port = port.port, .mac = guest->settings.mac});
+  return std::move(ForwardTable::make({&port}, vifs)).value();
+}
+
+// Waits for something that the worker does; false when it does not.
+bool soon(const std::function<bool()>& done) {
+  for (int i = 0; i < 20'000; ++i) {
+    if (done()) return true;
+    std::this_thread::sleep_for(std::chrono::microseconds(100));
+  }
+  return false;
+}
+
+}  // namespace
+
+TEST_CASE("handover: queues, tables and settings change hands under traffic") {
+  FakeXen::instance().reset();
+  auto pool = make_pool();
+  auto grants = std::move(Grants::open()).value();
+  auto events = std::move(EventChannels::open()).value();
+  Mailbox mailbox;
+  Worker worker({.spin_us = 20}, mailbox, *grants, *events, *pool);
+  std::thread thread([&] { worker.run(); });
+  Control control(mailbox);
+  PortQueue port{.port = 0};
+  control.post_and_wait(AttachPort{&port});
+  auto table = table_of(port, {});
+  control.post_and_wait(UseTable{table.get()});
+
+  for (int round = 0; round < rounds; ++round) {
+    TestGuest sender(0, 7), receiver(1, 8);
+    control.post_and_wait(AttachQueue{sender.queue.get()});
+    control.post_and_wait(AttachQueue{receiver.queue.get()});
+    auto with_guests = table_of(port, {&sender, &receiver});
+    control.post_and_wait(UseTable{with_guests.get()});
+    table = std::move(with_guests);
+
+    receiver.post_buffers(frames_per_round);
+    for (uint16_t id = 0; id < frames_per_round; ++id)
+      sender.put_frame(make_frame(receiver.settings.mac, sender.settings.mac, 60), id);
+    sender.from_guest.push();
+    // Control reads counters while the worker writes them.
+    REQUIRE(
+        soon([&] { return receiver.count(QueueCounter::to_guest_frames) == frames_per_round; }));
+    VifSettings other = sender.settings;
+    other.lock_mac = true;
+    control.post_and_wait(UseSettings{sender.queue.get(), &other});
+
+    auto without = table_of(port, {});
+    control.post_and_wait(UseTable{without.get()});
+    table = std::move(without);
+    control.post_and_wait(DetachQueue{sender.queue.get(), round % 2 == 0});
+    control.post_and_wait(DetachQueue{receiver.queue.get(), round % 2 == 1});
+    CHECK(sender.answers().size() == frames_per_round);
+    CHECK(receiver.deliveries().size() == frames_per_round);
+    CHECK(worker.counters().read(WorkerCounter::worker_turns) > 0);
+  }
+  control.post_and_wait(DetachPort{&port});
+  control.post_and_wait(Stop{});
+  thread.join();
+  CHECK(pool->free_buffers() == pool->buffers());
+}

@@ -1,0 +1,75 @@
+"""Every step of the daemon's start-up fails by real means, and leaves nothing behind.
+
+Most steps need a file descriptor of their own: with one more allowed each time, the start fails at
+one step after the other. What needs none fails for reasons of its own.
+"""
+
+import pathlib
+import re
+
+from scenarios.lab import scenario
+from scenarios.startup import TRACES, config, difference, port
+
+CHECKOUT = pathlib.Path(__file__).resolve().parents[3]
+DESCRIPTORS_MIN = 4   # fewer, and not even the libraries load
+DESCRIPTORS_MAX = 64  # enough for any start
+TAP = "net_virtio_user0,path=/dev/vhost-net,iface=nb0"
+
+
+def steps():
+    """The names, as the daemon's list has them."""
+    source = (CHECKOUT / "control" / "daemon.cpp").read_text()
+    listing = source[source.index("Daemon::steps()"):]
+    listing = listing[:listing.index("\n}\n")]
+    return re.findall(r'^      \{"([^"]+)",', listing, re.M)
+
+
+def failing_step(lab, words, before="true", after="true", limit=1024):
+    """The step at which a start fails, with nothing left behind; None when it does not fail."""
+    host = lab.host
+    traces = host.run("dom0", TRACES)
+    _, output = host.dom0(f"{before}; (ulimit -n {limit}; exec timeout -s TERM 4 dpdk-netback"
+                          f" {words}) </dev/null 2>&1 | tail -n 1; {after}", 60)
+    left = host.run("dom0", TRACES)
+    assert left == traces, f"{limit} descriptors, {output}left behind:\n{difference(traces, left)}"
+    found = re.search(r"dpdk-netback: cannot start: ([^:]+): (.+)", output)
+    return found.group(1) if found else None
+
+
+def without_descriptors(lab, words):
+    """The steps that fail, with more and more descriptors, until the start succeeds."""
+    failed = []
+    for limit in range(DESCRIPTORS_MIN, DESCRIPTORS_MAX):
+        step = failing_step(lab, words, limit=limit)
+        if step is None:
+            return failed
+        if step not in failed:
+            failed.append(step)
+    raise AssertionError(f"no start with {DESCRIPTORS_MAX} descriptors; failed at {failed}")
+
+
+@scenario("start-up: every step fails by real means, nothing is left", guests=(), daemon=None)
+def every_step(lab):
+    lab.host.run("dom0", "modprobe tun; modprobe vhost_net; mkdir -p /run/dpdk /run/dpdk-netback;"
+                         " touch /run/dpdk-netback/control.sock.lock")
+    null = port("net_null0")
+    words = config(lab, null, "steps")
+    failed = without_descriptors(lab, words)
+    lab.note("too few descriptors: " + ", ".join(failed))
+    others = [
+        failing_step(lab, config(lab, "lcorse = [0]\n", "bad")),
+        failing_step(lab, words, "modprobe xen-netback", "modprobe -r xen-netback"),
+        failing_step(lab, config(lab, port("net_af_packet0,iface=lost0"), "bad")),
+        failing_step(lab, config(lab, "memory-mb = 16\nframe-buffers = 65536\n" + null, "bad")),
+        failing_step(lab, config(lab, port(TAP, 'bridge = "xenbr7"'), "bad")),
+        failing_step(lab, words, "mkdir /run/dpdk-netback/control.sock",
+                     "rmdir /run/dpdk-netback/control.sock"),
+    ]
+    for step in others:
+        assert step is not None, f"one of these starts did not fail: {others}"
+    seen = {*failed, *others}
+    names = steps()
+    assert len(names) >= 10 and seen == set(names), \
+        f"never seen to fail: {set(names) - seen}; unknown: {seen - set(names)}"
+    lab.note(f"{len(names)} steps, each seen to fail")
+    lab.host.run("dom0", "rm -r /etc/bad /etc/steps")
