@@ -76,8 +76,11 @@ class Pace {
   void wait_after(uint64_t units) {
     sent_ += units;
     if (rate_ == 0) return;
-    const std::chrono::duration<double> due(double(sent_) / double(rate_));
-    std::this_thread::sleep_until(start_ + std::chrono::duration_cast<Clock::duration>(due));
+    const std::chrono::duration<double> due_s(double(sent_) / double(rate_));
+    const auto due = std::chrono::duration_cast<Clock::duration>(due_s);
+    // What a long pause of the other side cost is not made up for.
+    if (Clock::now() - start_ > due + std::chrono::seconds(1)) start_ = Clock::now() - due;
+    std::this_thread::sleep_until(start_ + due);
   }
 
  private:

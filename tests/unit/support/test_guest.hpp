@@ -4,6 +4,7 @@
 
 #include <rte_mbuf.h>
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -51,7 +52,7 @@ class TestGuest {
   // A page of the guest's with these bytes at `offset`; its reference.
   uint32_t data_page(const Bytes& bytes, uint32_t offset = 0) {
     pages_.push_back(std::make_unique<Page>());
-    std::memcpy(pages_.back()->bytes + offset, bytes.data(), bytes.size());
+    std::copy(bytes.begin(), bytes.end(), pages_.back()->bytes + offset);
     const uint32_t reference = first_data_reference + static_cast<uint32_t>(pages_.size());
     FakeXen::instance().grant(domain, reference, pages_.back()->bytes);
     return reference;

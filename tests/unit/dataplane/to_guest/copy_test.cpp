@@ -126,6 +126,20 @@ TEST_CASE("copy: at most 128 slots of a queue and 256 of all in a turn") {
   CHECK(s.guest.deliveries().size() == 22);
 }
 
+TEST_CASE("copy: no queue is always last when there is more than a turn's work") {
+  ToGuestStages s;
+  TestGuest* const guests[] = {&s.guest, &s.add_guest(), &s.add_guest()};
+  for (int turn = 0; turn < 3; ++turn) {
+    for (TestGuest* guest : guests) {
+      while (guest->queue->backlog.count() < 200) s.queue_frame(plain_frame(60), *guest);
+      guest->post_buffers(std::min(guest->to_guest.free_slots(), 128u));
+    }
+    s.run();
+    for (TestGuest* guest : guests) guest->deliveries();
+  }
+  for (TestGuest* guest : guests) CHECK(guest->count(QueueCounter::to_guest_frames) >= 128);
+}
+
 TEST_CASE("copy: a frame that does not fit the plan any more waits") {
   ToGuestStages s;
   s.guest.post_buffers(200);
