@@ -171,6 +171,12 @@ std::string Port::mac() const {
   return lower;
 }
 
+Port::DriverCounts Port::driver_counts() const {
+  rte_eth_stats counts{};
+  if (!queue_ || rte_eth_stats_get(queue_->port, &counts) != 0) return {};
+  return {counts.ipackets, counts.opackets, counts.imissed, counts.oerrors};
+}
+
 bool Port::update_link() {
   rte_eth_link link{};
   const int result = rte_eth_link_get_nowait(queue_->port, &link);

@@ -39,6 +39,12 @@ class Port {
   bool update_link();
   bool link_up() const { return link_up_; }
 
+  // What the driver itself counts (rte_eth_stats), to hold against our own counters.
+  struct DriverCounts {
+    uint64_t received_frames, sent_frames, missed_frames, failed_frames;
+  };
+  DriverCounts driver_counts() const;
+
  private:
   Port(const PortConfig& config, const PortDevice& device) : config_(config), device_(device) {}
   Status probe();

@@ -202,6 +202,9 @@ Result<PortDevice> check_device(const PortConfig& config, const std::string& roo
   device.iface = device_argument(device.arguments, "iface");
   if (Status status = check_kind(config, device, root); !status) return status.error();
   if (Status status = fit_mtu(config, device); !status) return status.error();
+  // Left alone it hands out empty frames as fast as they are taken, and no worker ever rests.
+  if (device.quirks->driver == "net_null" && device_argument(device.arguments, "no-rx").empty())
+    device.arguments += device.arguments.empty() ? "no-rx=1" : ",no-rx=1";
   if (!config.bridge.empty() && (!device.quirks->kernel_tap || device.iface.empty()))
     return port_error(config,
                       fmt::format("bridge '{}' needs a driver with a kernel tap", config.bridge),

@@ -132,6 +132,11 @@ Json stats_json(const StatsSources& sources) {
   for (const auto& port : sources.ports) {
     Json one = {{"port", port->config().name}, {"link", port->link_up() ? "up" : "down"}};
     put_counters(one, port->queue().counters, port_counter_info);
+    const Port::DriverCounts driver = port->driver_counts();
+    one["driver_received_frames"] = driver.received_frames;
+    one["driver_sent_frames"] = driver.sent_frames;
+    one["driver_missed_frames"] = driver.missed_frames;
+    one["driver_failed_frames"] = driver.failed_frames;
     json["ports"].push_back(std::move(one));
   }
   Json worker = {{"worker", 0}, {"cpu", sources.worker_cpu}};

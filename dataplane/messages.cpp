@@ -8,7 +8,9 @@
 namespace netback {
 namespace {
 
-int make_eventfd() { return eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC); }
+int make_eventfd() {
+  return eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+}
 
 void signal(int fd) {
   // Fails only when the counter is full, and then it is readable anyway.

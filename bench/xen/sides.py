@@ -32,9 +32,9 @@ VIF_FILES = {"discard.toml": f'mac = "{MACS["discard"]}"\nnic = "null"\n',
              "bridge.toml": f'mac = "{MACS["bridge"]}"\nnic = "bridge"\n'}
 # Brings Linux's vif up and puts it on no bridge.
 SCRIPT_UP = """#!/bin/sh
-. /etc/profile 2>/dev/null
-[ "$1" = online ] && ip link set "$vif" up
-xenstore-write "$XENBUS_PATH/hotplug-status" connected
+PATH=/usr/sbin:/usr/bin
+[ "$1" = online ] || exit 0
+ip link set "$vif" up && xenstore-write "$XENBUS_PATH/hotplug-status" connected
 """
 
 
@@ -64,7 +64,7 @@ class Side:
         self.host = host
 
     def attach(self, way):
-        words = f"mac={MACS[way]},bridge={BRIDGE},script={self.script(way)}"
+        words = f"mac={MACS[way]} bridge={BRIDGE} script={self.script(way)}"
         self.host.run("dom0", f"xl network-attach {GUEST} {words}", 60)
         self.host.run(GUEST, "until ip link set eth0 up 2>/dev/null; do sleep 0.1; done; "
                              f"ip addr add {GUEST_ADDRESS}/24 dev eth0; "

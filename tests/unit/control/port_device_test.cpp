@@ -52,7 +52,14 @@ TEST_CASE("port_device_name_and_arguments_are_split") {
   CHECK(device.value().name == "net_null12");
   CHECK(device.value().arguments == "size=64,no-rx=1");
   CHECK(device.value().quirks->driver == "net_null");
-  CHECK(root.check("net_null0").value().arguments.empty());
+  CHECK(root.check("net_ring0").value().arguments.empty());
+}
+
+TEST_CASE("port_device_a_null_port_does_not_make_frames_of_its_own_unless_told_to") {
+  const FakeRoot root;
+  CHECK(root.check("net_null0").value().arguments == "no-rx=1");
+  CHECK(root.check("net_null0,size=64").value().arguments == "size=64,no-rx=1");
+  CHECK(root.check("net_null0,no-rx=0").value().arguments == "no-rx=0");
 }
 
 TEST_CASE("port_device_an_argument_is_found_by_its_whole_key") {
