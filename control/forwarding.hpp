@@ -18,7 +18,7 @@ class Forwarding {
   // All ports, before the first vif; they outlive the worker.
   Status attach_ports(const std::vector<std::unique_ptr<Port>>& ports);
 
-  // The vif that was connected last owns its address. The worker has the queue already.
+  // The vif that was connected last owns its address. Its queue is the worker's from here on.
   void add(const ForwardTable::Vif& vif);
   // `gone` is called when the worker does not know the queue by any table any more.
   void remove(const GuestQueue* queue, WorkerLink::OnAck gone);

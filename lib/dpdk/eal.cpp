@@ -1,5 +1,6 @@
 #include "lib/dpdk/eal.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
@@ -34,6 +35,23 @@ std::vector<std::string> arguments(const EalOptions& options) {
   return args;
 }
 
+// Whether another process runs on these files: it holds a lock on one of them.
+bool in_use(const std::string& runtime_dir) {
+  const int fd = open((runtime_dir + "/config").c_str(), O_RDWR | O_CLOEXEC);
+  if (fd < 0) return false;
+  struct flock lock {};
+  lock.l_type = F_WRLCK;
+  const bool held = fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+  close(fd);
+  return held;
+}
+
+// DPDK leaves its lock files for a next start to clean.
+void remove_files_of(const std::string& runtime_dir) {
+  std::error_code ignored;
+  if (!runtime_dir.empty()) std::filesystem::remove_all(runtime_dir, ignored);
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Eal>> Eal::start(const EalOptions& options) {
@@ -41,7 +59,10 @@ Result<std::unique_ptr<Eal>> Eal::start(const EalOptions& options) {
   std::vector<char*> argv;
   for (auto& arg : args) argv.push_back(arg.data());
   if (rte_eal_init(static_cast<int>(argv.size()), argv.data()) < 0) {
-    return Error{fmt::format("DPDK does not start: {}", rte_strerror(rte_errno)),
+    const std::string why = rte_strerror(rte_errno);
+    const std::string runtime_dir = rte_eal_get_runtime_dir();
+    if (!in_use(runtime_dir)) remove_files_of(runtime_dir);
+    return Error{fmt::format("DPDK does not start: {}", why),
                  options.hugepages ? "reserve hugepages (vm.nr_hugepages) or set memory = \"pages\""
                                    : "see the lines that DPDK printed above"};
   }
@@ -50,8 +71,7 @@ Result<std::unique_ptr<Eal>> Eal::start(const EalOptions& options) {
 
 Eal::~Eal() {
   rte_eal_cleanup();
-  std::error_code ignored;  // DPDK leaves its lock files for a next start to clean
-  std::filesystem::remove_all(runtime_dir_, ignored);
+  remove_files_of(runtime_dir_);
 }
 
 }  // namespace netback

@@ -1,4 +1,4 @@
-"""The README's commands for dom0, in its order, on a host as a user has it: kernel netback loaded."""
+"""The README's commands for dom0, in its order; the kernel's netback is loaded at first."""
 
 import pathlib
 import sys
