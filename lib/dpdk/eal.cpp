@@ -58,7 +58,11 @@ Result<std::unique_ptr<Eal>> Eal::start(const EalOptions& options) {
   auto args = arguments(options);
   std::vector<char*> argv;
   for (auto& arg : args) argv.push_back(arg.data());
-  if (rte_eal_init(static_cast<int>(argv.size()), argv.data()) < 0) {
+  // Kept back for cleaning up: DPDK may fail for want of descriptors, and keeps those it has.
+  const int spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  const bool started = rte_eal_init(static_cast<int>(argv.size()), argv.data()) >= 0;
+  close(spare);
+  if (!started) {
     const std::string why = rte_strerror(rte_errno);
     const std::string runtime_dir = rte_eal_get_runtime_dir();
     if (!in_use(runtime_dir)) remove_files_of(runtime_dir);
