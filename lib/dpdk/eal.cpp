@@ -60,6 +60,7 @@ Result<std::unique_ptr<Eal>> Eal::start(const EalOptions& options) {
   for (auto& arg : args) argv.push_back(arg.data());
   // Kept back for cleaning up: DPDK may fail for want of descriptors, and keeps those it has.
   const int spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  if (spare < 0) return errno_error("DPDK does not start", "raise ulimit -n");
   const bool started = rte_eal_init(static_cast<int>(argv.size()), argv.data()) >= 0;
   close(spare);
   if (!started) {
