@@ -4,7 +4,7 @@ from scenarios.lab import BRIDGE, scenario
 
 # What a start that fails could leave: interfaces, sockets and EAL's files, xenstore's nodes.
 TRACES = ("ls /sys/class/net; find /run /tmp /dev/shm /var/tmp | grep -v /tmp/daemon | sort;"
-          " xenstore-ls -f | grep -v console/tty")
+          " xenstore-ls -f | grep -v console/tty | sort")
 
 
 def assert_fails(lab, status, message, arguments="", before="", after=""):
