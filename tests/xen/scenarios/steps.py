@@ -50,7 +50,8 @@ def without_descriptors(lab, words):
     raise AssertionError(f"no start with {DESCRIPTORS_MAX} descriptors; failed at {failed}")
 
 
-@scenario("start-up: each step but one fails by real means, nothing is left", guests=(), daemon=None)
+@scenario("start-up: each step but one fails by real means, nothing is left", guests=(),
+          daemon=None)
 def every_step(lab):
     lab.host.run("dom0", "modprobe tun; modprobe vhost_net; mkdir -p /run/dpdk /run/dpdk-netback;"
                          " touch /run/dpdk-netback/control.sock.lock")
