@@ -11,6 +11,8 @@ namespace netback {
 namespace {
 
 using namespace std::chrono_literals;
+// The configuration's word for it goes to the worker as it is.
+static_assert(DaemonConfig::spin_always == Idle::spin_always);
 constexpr unsigned worker_lcore = 1;
 constexpr auto link_poll_interval = 1s;
 

@@ -17,7 +17,7 @@ class Forwarding {
   void forward(rte_mbuf* frame) {
     const ForwardTable::Segment* segment =
         from_vif(frame) ? table_.segment_of_vif(source_vif(frame)) : table_.segment(frame->port);
-    if (segment == nullptr) {  // detached in this very turn: a table comes before a detach
+    if (segment == nullptr) {  // its vif or port is in no table
       rte_pktmbuf_free(frame);
       return;
     }

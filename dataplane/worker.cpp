@@ -139,7 +139,6 @@ void Worker::quarantine_violators() {
   for (uint32_t v = 0; v < to_guest_.violator_count; ++v)
     quarantine(*to_guest_.violators[v].queue, Violation::impossible_producer,
                to_guest_.violators[v].slot);
-  from_guest_.run_count = 0;
 }
 
 // Every taken slot is answered by now (respond ran); the same rings are never polled again.
