@@ -64,7 +64,7 @@ std::vector<StartStep> Daemon::steps() {
       {"open event channels", step(&Daemon::open_events), [this] { events_.reset(); },
        exit_code::nobody},
       {"start DPDK", step(&Daemon::start_dpdk), [this] { eal_.reset(); }},
-      {"make frame pool", step(&Daemon::make_pool), [this] { pool_.reset(); }},
+      {"make frame pool", step(&Daemon::make_pool), [this] { end_pool(); }},
       {"open ports", step(&Daemon::open_ports),
        [this] {
          while (!ports_.empty()) ports_.pop_back();
@@ -130,6 +130,13 @@ Status Daemon::start_dpdk() {
 
 Status Daemon::make_pool() {
   return keep(pool_, FramePool::make("frames", config_.frame_buffers));
+}
+
+// Ports, workers and guests have given back what they held.
+void Daemon::end_pool() {
+  const uint32_t missing = pool_->buffers() - pool_->free_buffers();
+  if (missing > 0) log::error("{} frame buffers were not given back", missing);
+  pool_.reset();
 }
 
 Status Daemon::open_ports() {

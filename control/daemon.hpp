@@ -49,6 +49,7 @@ class Daemon {
   Status open_events();
   Status start_dpdk();
   Status make_pool();
+  void end_pool();
   Status open_ports();
   Status start_worker();
   void stop_worker();

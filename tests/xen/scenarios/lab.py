@@ -167,10 +167,11 @@ class Lab:
         self.daemon = None
 
     def drain_daemon(self):
-        """A planned stop under connected guests: it ends well and its log is kept."""
+        """A planned stop under connected guests: it ends well, no buffer lost; its log is kept."""
         status, log = netback.stop_daemon(self.host)
         self.keep_daemon_log()
         assert status == 0, f"stop --drain: exit {status}\n{log}"
+        assert "not given back" not in log, f"stop --drain: {log}"
 
     def keep_daemon_log(self):
         """Beside the console logs; /tmp/daemon.out is the next daemon's."""

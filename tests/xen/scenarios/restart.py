@@ -82,8 +82,8 @@ def kill_and_start(lab):
     netback.kill_daemon(host)
     lab.keep_daemon_log()
     lab.start_daemon()
-    for where in ("g1", "dom0"):
-        host.stop(where, "flood", "KILL")
+    for where in ("g1", "dom0"):  # the second may have ended with the first
+        host.run_any(where, "kill -KILL -$(cat /tmp/flood.pid)")
     for number in (1, 2):
         host.run("dom0", f"xl network-detach g{number} 0 && "
                          f"xl network-attach g{number} mac={mac(number)},bridge=xenbr0", 60)
