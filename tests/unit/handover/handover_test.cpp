@@ -89,7 +89,7 @@ TEST_CASE("handover: queues, tables and settings change hands under traffic") {
     receiver.post_buffers(frames_per_round);
     for (uint16_t id = 0; id < frames_per_round; ++id)
       sender.put_frame(make_frame(receiver.settings.mac, sender.settings.mac, 60), id);
-    sender.from_guest.push();
+    if (sender.from_guest.push()) FakeXen::instance().kick(sender.queue->from_guest_port);
     // Control reads counters while the worker writes them.
     REQUIRE(
         soon([&] { return receiver.count(QueueCounter::to_guest_frames) == frames_per_round; }));
