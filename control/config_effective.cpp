@@ -20,9 +20,6 @@ constexpr std::string_view from_xenstore = "xenstore";
 constexpr std::string_view from_defaults = "defaults";
 constexpr std::string_view built_in = "built in";
 
-constexpr char vlan_key[] = "vlan";
-constexpr char need_set_physaddr_key[] = "SUNW-need-set-physaddr";
-
 std::optional<std::string> find(const Keys& xenstore, const char* key) {
   const auto found = xenstore.find(key);
   if (found == xenstore.end()) return std::nullopt;
@@ -112,7 +109,7 @@ Status check_lcores(const VifConfig& file, const DaemonConfig& daemon) {
 
 // A limit or a tag that is asked for and silently not there would be worse than no vif.
 Status refuse_unsupported(const Keys& xenstore) {
-  for (const char* key : {vlan_key, keys::rate}) {
+  for (const char* key : {keys::vlan, keys::rate}) {
     const auto text = find(xenstore, key);
     if (!text || text->empty()) continue;
     return Error{fmt::format("xenstore {}: '{}' is not supported by this version", key, key),
@@ -158,9 +155,9 @@ Result<EffectiveVif> effective_settings(const std::optional<VifConfig>& given,
   const std::optional<bool> no_truth;
   const std::optional<uint32_t> no_number;
   std::vector<std::string> warnings;
-  if (find(xenstore, need_set_physaddr_key).value_or("0") != "0") {
+  if (find(xenstore, keys::need_set_physaddr).value_or("0") != "0") {
     warnings.push_back(fmt::format("xenstore {} is ignored by this version: the port keeps its MAC",
-                                   need_set_physaddr_key));
+                                   keys::need_set_physaddr));
   }
   return EffectiveVif{
       .nic = std::move(nic).value(),

@@ -11,8 +11,8 @@ namespace keys = netif::keys;
 
 std::map<std::string, std::string> read_keys(const Store& store, const std::string& directory) {
   std::map<std::string, std::string> values;
-  for (const char* key : {keys::mac, keys::mtu, keys::rate, keys::nic, keys::bridge, "vlan",
-                          keys::need_rx_filter, "SUNW-need-set-physaddr"})
+  for (const char* key : {keys::mac, keys::mtu, keys::rate, keys::nic, keys::bridge, keys::vlan,
+                          keys::need_rx_filter, keys::need_set_physaddr})
     if (auto value = store.read(directory + "/" + key)) values[key] = *value;
   return values;
 }

@@ -52,18 +52,33 @@ void remove_files_of(const std::string& runtime_dir) {
   if (!runtime_dir.empty()) std::filesystem::remove_all(runtime_dir, ignored);
 }
 
+// Once started, DPDK may abort for want of a descriptor, in a thread of its own, or keep what it
+// has when it fails: so there must be plenty before.
+Status check_descriptors() {
+  constexpr size_t wanted = 32;
+  std::vector<int> taken;
+  while (taken.size() < wanted) {
+    const int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (fd < 0) break;
+    taken.push_back(fd);
+  }
+  Status status = Done{};
+  if (taken.size() < wanted)
+    status = errno_error(
+        fmt::format("{} descriptors are free and DPDK and its ports want {}", taken.size(), wanted),
+        "raise ulimit -n");
+  for (const int fd : taken) close(fd);
+  return status;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Eal>> Eal::start(const EalOptions& options) {
   auto args = arguments(options);
   std::vector<char*> argv;
   for (auto& arg : args) argv.push_back(arg.data());
-  // Kept back for cleaning up: DPDK may fail for want of descriptors, and keeps those it has.
-  const int spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
-  if (spare < 0) return errno_error("DPDK does not start", "raise ulimit -n");
-  const bool started = rte_eal_init(static_cast<int>(argv.size()), argv.data()) >= 0;
-  close(spare);
-  if (!started) {
+  if (Status status = check_descriptors(); !status) return status.error();
+  if (rte_eal_init(static_cast<int>(argv.size()), argv.data()) < 0) {
     const std::string why = rte_strerror(rte_errno);
     const std::string runtime_dir = rte_eal_get_runtime_dir();
     if (!in_use(runtime_dir)) remove_files_of(runtime_dir);

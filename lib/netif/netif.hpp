@@ -75,6 +75,8 @@ inline constexpr char nic[] = "nic";
 inline constexpr char rate[] = "rate";
 inline constexpr char mtu[] = "mtu";
 inline constexpr char need_rx_filter[] = "SUNW-need-rx-filter";
+inline constexpr char need_set_physaddr[] = "SUNW-need-set-physaddr";
+inline constexpr char vlan[] = "vlan";
 // In the guest's directory, written by the guest.
 inline constexpr char tx_ring_ref[] = "tx-ring-ref";
 inline constexpr char rx_ring_ref[] = "rx-ring-ref";
