@@ -1,5 +1,6 @@
 #include "control/loop.hpp"
 
+#include <errno.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
@@ -25,7 +26,8 @@ Loop::~Loop() {
 Status Loop::add(int fd, std::function<void(uint32_t)> action, uint32_t events) {
   epoll_event event{.events = events, .data = {.fd = fd}};
   if (epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, fd, &event) != 0)
-    return errno_error("cannot wait for a descriptor");
+    return errno_error("cannot wait for a descriptor",
+                       errno == ENOSPC ? "raise fs.epoll.max_user_watches" : "");
   actions_[fd] = std::make_shared<std::function<void(uint32_t)>>(std::move(action));
   return Done{};
 }
