@@ -17,6 +17,7 @@ constexpr uint32_t memory_mb_max = 1024 * 1024;
 constexpr uint32_t frame_buffers_min = 1024;
 constexpr uint32_t frame_buffers_max = 4 * 1024 * 1024;
 constexpr uint32_t spin_us_max = 1'000'000;
+constexpr uint32_t gather_us_max = 1'000;
 
 // "always" or microseconds.
 void read_spin(TableReader& table, DaemonConfig& config) {
@@ -89,6 +90,7 @@ Result<DaemonConfig> read_daemon_config(const std::string& directory) {
   config.frame_buffers = table.number("frame-buffers", frame_buffers_min, frame_buffers_max)
                              .value_or(config.frame_buffers);
   read_spin(table, config);
+  config.gather_us = table.number("gather-us", 0, gather_us_max).value_or(config.gather_us);
   config.wait_for_hotplug = table.truth("wait-for-hotplug").value_or(config.wait_for_hotplug);
   config.log_level =
       table.one_of("log-level", {"error", "warn", "info", "debug"}).value_or(config.log_level);

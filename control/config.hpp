@@ -54,6 +54,7 @@ struct DaemonConfig {
   uint32_t memory_mb = 256;
   uint32_t frame_buffers = 16384;
   uint32_t spin_us = 50;
+  uint32_t gather_us = 20;
   static constexpr uint32_t spin_always = UINT32_MAX;  // "always"; as Idle::spin_always
   bool wait_for_hotplug = true;  // false: a driver domain without hotplug scripts
   std::string log_level = "info";

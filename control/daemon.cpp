@@ -158,8 +158,8 @@ Status Daemon::start_worker() {
     mailbox_.reset();
     return none;
   }
-  worker_ = std::make_unique<Worker>(WorkerOptions{.spin_us = config_.spin_us}, *mailbox_,
-                                     *worker_grants_, *events_, *pool_);
+  const WorkerOptions options{.spin_us = config_.spin_us, .gather_us = config_.gather_us};
+  worker_ = std::make_unique<Worker>(options, *mailbox_, *worker_grants_, *events_, *pool_);
   link_ = std::make_unique<WorkerLink>(*mailbox_);
   link_->on_quarantined([this](const Quarantined& report) {
     if (watcher_) watcher_->quarantine(report);

@@ -81,6 +81,8 @@ struct GuestQueue {
   Backlog backlog = {};
   uint64_t backlog_since = 0;       // TSC when the backlog was last empty or shrank
   uint32_t empty_turns = 0;         // in a row without a request: parks at a limit
+  uint32_t last_group_slots = 0;    // what collect took last
+  uint64_t gathers_until = 0;       // TSC; 0: waits for no group
   bool answered_this_turn = false;  // between the answers and their publication
   bool quarantined = false;
   bool in_backlogged = false;  // listed in the worker's queues with a backlog

@@ -23,6 +23,7 @@ Worker::Worker(const WorkerOptions& options, Mailbox& mailbox, Grants& grants,
       grants_(grants),
       events_(events),
       pool_(pool),
+      gather_cycles_(options.gather_us * (rte_get_tsc_hz() / 1'000'000)),
       idle_(options.spin_us, mailbox, events) {
   ports_.reserve(limits::ports_max);
   holding_.reserve(limits::vifs_max);
@@ -37,7 +38,8 @@ void Worker::run() {
     const bool busy = turn();
     const uint64_t now = rte_rdtsc();
     count_turn(busy, started, now);
-    idle_.after_turn(busy, now, sleep_us_max(), queues_, ports_, counters_);
+    const bool sees_work = busy || from_guest_.gathering;
+    idle_.after_turn(sees_work, now, sleep_us_max(), queues_, ports_, counters_);
   }
 }
 
@@ -46,7 +48,7 @@ bool Worker::turn() {
   if (table_ == nullptr) return false;
   const uint64_t now = rte_rdtsc();
 
-  from_guest::collect(queues_, from_guest_);
+  from_guest::collect(queues_, from_guest_, now, gather_cycles_);
   from_guest::decode(from_guest_);
   if (!from_guest::fetch(from_guest_, pool_, grants_, counters_))
     counters_.add(WorkerCounter::worker_pool_empty_turns);

@@ -19,7 +19,8 @@
 namespace netback {
 
 struct WorkerOptions {
-  uint32_t spin_us = 50;  // without work for this long it sleeps; Idle::spin_always: never
+  uint32_t spin_us = 50;   // without work for this long it sleeps; Idle::spin_always: never
+  uint32_t gather_us = 0;  // how long a stream's slots wait for a whole group; 0: not at all
 };
 
 class Worker {
@@ -68,6 +69,7 @@ class Worker {
   ToGuestBatch to_guest_;
   FrameBatch frames_;  // arrivals of this turn, from guests and ports
 
+  const uint64_t gather_cycles_;  // TSC
   WorkerCounters counters_;
   Idle idle_;
   uint64_t last_turn_ended_ = 0;  // TSC

@@ -53,6 +53,7 @@ struct FromGuestBatch {
   static constexpr uint32_t copies_max = limits::turn_slots_max * 3;
 
   uint32_t run_count = 0, slot_count = 0, frame_count = 0;
+  bool gathering = false;  // a queue has requests that wait for more; collect
   std::array<SlotRun, limits::turn_runs_max> runs;
   std::array<FromGuestSlot, limits::turn_slots_max> slots;
   std::array<GuestFrame, limits::turn_slots_max> frames;
@@ -61,6 +62,7 @@ struct FromGuestBatch {
 
   void clear() {
     run_count = slot_count = frame_count = 0;
+    gathering = false;
     copies.clear();
   }
 };

@@ -13,13 +13,29 @@ SlotRun& add_run(FromGuestBatch& batch, GuestQueue& queue) {
   return run;
 }
 
+// Whether the queue's requests wait for more of them.
+bool gathers(GuestQueue& queue, uint32_t available, uint64_t now, uint64_t gather_cycles) {
+  if (available > 0 && available < limits::group_slots &&
+      queue.last_group_slots >= limits::streaming_slots_min) {
+    if (queue.gathers_until == 0) queue.gathers_until = now + gather_cycles;
+    if (now < queue.gathers_until) return true;
+  }
+  queue.gathers_until = 0;
+  return false;
+}
+
 // Whether the queue had anything to say.
-bool collect_queue(GuestQueue& queue, uint32_t share, FromGuestBatch& batch) {
+bool collect_queue(GuestQueue& queue, uint32_t share, uint64_t now, uint64_t gather_cycles,
+                   FromGuestBatch& batch) {
   const auto available = queue.from_guest.available();
   if (!available) [[unlikely]] {
     SlotRun& run = add_run(batch, queue);
     run.violation = Violation::impossible_producer;
     run.violation_slot = queue.from_guest.next_slot();
+    return true;
+  }
+  if (gathers(queue, *available, now, gather_cycles)) {
+    batch.gathering = true;
     return true;
   }
   if (*available == 0) return false;
@@ -29,6 +45,7 @@ bool collect_queue(GuestQueue& queue, uint32_t share, FromGuestBatch& batch) {
   queue.from_guest.copy_out(0, {requests.data(), count});
   for (uint32_t i = 0; i < count; ++i) batch.slots[batch.slot_count + i].request = requests[i];
   batch.slot_count += count;
+  queue.last_group_slots = count;
   run.slot_count = static_cast<uint16_t>(count);
   run.ends_at_producer = count == *available;
   return true;
@@ -38,7 +55,7 @@ bool collect_queue(GuestQueue& queue, uint32_t share, FromGuestBatch& batch) {
 
 // Outline: parked queues with requests become hot; then each hot queue once, starting after the
 // one that was served first last time, until the batch is full; empty ones park after a while.
-void collect(QueueSet& queues, FromGuestBatch& batch) {
+void collect(QueueSet& queues, FromGuestBatch& batch, uint64_t now, uint64_t gather_cycles) {
   batch.clear();
   queues.look_at_parked();
   auto& hot = queues.hot();
@@ -57,8 +74,8 @@ void collect(QueueSet& queues, FromGuestBatch& batch) {
     }
     if (at >= hot.size()) at = 0;
     GuestQueue& queue = *hot[at];
-    const bool had_requests =
-        !queue.quarantined && !queue.draining && collect_queue(queue, share, batch);
+    const bool had_requests = !queue.quarantined && !queue.draining &&
+                              collect_queue(queue, share, now, gather_cycles, batch);
     if (!queues.parks(queue, had_requests)) ++at;
   }
   queues.cursor() = next_start;

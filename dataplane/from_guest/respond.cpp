@@ -54,11 +54,11 @@ void respond(FromGuestBatch& batch, std::vector<GuestQueue*>& holding, EventChan
     run.queue->answered_this_turn = true;
   }
   std::erase_if(holding, [&](GuestQueue* queue) {
-    const bool more_may_come =
-        queue->answered_this_turn && queue->from_guest.unpublished() < limits::held_answers_max;
+    const bool more_comes = queue->answered_this_turn || queue->gathers_until != 0;
+    const bool held = more_comes && queue->from_guest.unpublished() < limits::held_answers_max;
     queue->answered_this_turn = false;
-    if (!more_may_come) publish(*queue, events);
-    return !more_may_come;
+    if (!held) publish(*queue, events);
+    return !held;
   });
 }
 

@@ -43,6 +43,7 @@ void check_built_in(const DaemonConfig& config) {
   CHECK(config.memory_mb == 256);
   CHECK(config.frame_buffers == 16384);
   CHECK(config.spin_us == 50);
+  CHECK(config.gather_us == 20);
   CHECK(config.wait_for_hotplug);
   CHECK(config.log_level == "info");
 }
@@ -60,6 +61,7 @@ TEST_CASE("an_empty_file_gives_what_is_built_in") {
 TEST_CASE("every_key_of_the_daemon_is_read") {
   const DaemonConfig config = read(
       "lcores = [3]\nmemory = \"pages\"\nmemory-mb = 512\nframe-buffers = 2048\nspin-us = 7\n"
+      "gather-us = 9\n"
       "wait-for-hotplug = false\nlog-level = \"debug\"\n"
       "[[port]]\nname = \"a\"\ndevice = \"net_null0\"\nmtu = 9000\nbridge = \"xenbr0\"\n"
       "[[port]]\nname = \"b\"\ndevice = \"net_null1\"\n"
@@ -71,6 +73,7 @@ TEST_CASE("every_key_of_the_daemon_is_read") {
   CHECK(config.memory_mb == 512);
   CHECK(config.frame_buffers == 2048);
   CHECK(config.spin_us == 7);
+  CHECK(config.gather_us == 9);
   CHECK_FALSE(config.wait_for_hotplug);
   CHECK(config.log_level == "debug");
   REQUIRE(config.ports.size() == 2);
@@ -115,7 +118,7 @@ TEST_CASE("the_file_as_shipped_shows_every_key_with_its_default") {
   CHECK(config.defaults.rx_filter == true);
   CHECK(config.defaults.lock_mac == false);
   CHECK(config.defaults.backlog_frames == 512u);
-  for (const char* key : {"lcores", "memory", "memory-mb", "frame-buffers", "spin-us",
+  for (const char* key : {"lcores", "memory", "memory-mb", "frame-buffers", "spin-us", "gather-us",
                           "wait-for-hotplug", "log-level", "name", "device", "mtu", "bridge", "nic",
                           "rx-filter", "lock-mac", "backlog-frames"}) {
     INFO(key);
@@ -207,6 +210,12 @@ TEST_CASE("frame_buffers_have_limits") {
         "dpdk-netback.toml:1: 'frame-buffers' must be a whole number from 1024 to 4194304, "
         "not 1023");
   CHECK(problem("frame-buffers = 4194305\n") != "accepted");
+}
+
+TEST_CASE("gather_us_is_at_most_a_millisecond") {
+  CHECK(read("gather-us = 0\n").gather_us == 0);
+  CHECK(read("gather-us = 1000\n").gather_us == 1000);
+  CHECK(problem("gather-us = 1001\n") != "accepted");
 }
 
 TEST_CASE("spin_us_is_a_number_or_always") {

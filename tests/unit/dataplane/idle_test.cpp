@@ -265,6 +265,26 @@ TEST_CASE("idle: a sleeping worker serves what comes and stops when told") {
         counters.read(WorkerCounter::worker_busy_cycles));
 }
 
+TEST_CASE("idle: slots that wait for a group ask for no event and keep the worker awake") {
+  TestHost host({.spin_us = 0, .gather_us = 100'000});
+  TestGuest& guest = host.add_guest();
+  host.ports[0]->queue.running = false;
+  for (uint16_t i = 0; i < 10; ++i) guest.put_frame(host.frame(broadcast, guest), i);
+  guest.from_guest.push();
+  host.turn();
+  guest.put_frame(host.frame(broadcast, guest), 10);
+  guest.from_guest.push();
+  const uint32_t asked = guest.from_guest.req_event();
+  std::thread thread([&] { host.worker.run(); });
+  std::this_thread::sleep_for(milliseconds(30));
+  const uint32_t asked_meanwhile = std::atomic_ref(guest.from_guest.req_event());
+  host.post(Stop{});
+  thread.join();
+  CHECK(asked_meanwhile == asked);
+  CHECK(host.worker.counters().read(WorkerCounter::worker_sleeps) == 0);
+  CHECK(guest.queue->from_guest.next_slot() == 10);
+}
+
 TEST_CASE("idle: a stall is noticed by a worker that sleeps") {
   TestHost host({.spin_us = 20});
   TestGuest& guest = host.add_guest();

@@ -69,6 +69,22 @@ TEST_CASE("worker: a turn that moves a frame is busy, others are not") {
   CHECK_FALSE(host.worker.turn());
 }
 
+TEST_CASE("worker: a stream's slots wait for company for gather_us") {
+  TestHost host({.gather_us = 20'000});
+  TestGuest& guest = host.add_guest();
+  for (uint16_t i = 0; i < 10; ++i) guest.put_frame(host.frame(elsewhere, guest), i);
+  guest.from_guest.push();
+  host.turn();
+  CHECK(host.ports[0]->sent_bytes().size() == 10);
+  guest.put_frame(host.frame(elsewhere, guest), 10);
+  guest.from_guest.push();
+  const auto started = std::chrono::steady_clock::now();
+  while (host.ports[0]->sent_bytes().empty()) host.turn();
+  const auto waited = std::chrono::steady_clock::now() - started;
+  CHECK(waited > std::chrono::milliseconds(15));
+  CHECK(waited < std::chrono::milliseconds(500));
+}
+
 TEST_CASE("worker: new settings count from the next turn") {
   TestHost host;
   TestGuest& guest = host.add_guest();

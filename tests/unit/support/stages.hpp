@@ -49,7 +49,7 @@ struct FromGuestStages : Bench {
   ~FromGuestStages() { take_frames(); }
 
   void decode() {
-    from_guest::collect(queues, batch);
+    from_guest::collect(queues, batch, 0, 0);
     from_guest::decode(batch);
   }
   bool fetch() {

@@ -12,6 +12,7 @@ namespace netback::test {
 
 struct HostOptions {
   uint32_t spin_us = Idle::spin_always;
+  uint32_t gather_us = 0;
   uint32_t port_takes = 1023;
   uint32_t ports = 1;
 };

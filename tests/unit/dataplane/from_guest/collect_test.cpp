@@ -28,7 +28,15 @@ struct Many : FromGuestStages {
         static_cast<uint16_t>(59 + slots);
     guests[guest]->from_guest.push();
   }
-  void collect() { from_guest::collect(queues, batch); }
+  void collect(uint64_t now = 0, uint64_t gather_cycles = 0) {
+    from_guest::collect(queues, batch, now, gather_cycles);
+  }
+  // Slots that a turn at `now` collects of guest 0, and takes as the later stages would.
+  uint32_t take(uint64_t now, uint64_t gather_cycles = 50) {
+    collect(now, gather_cycles);
+    guests[0]->queue->from_guest.take(collected(0));
+    return collected(0);
+  }
   // Slots collected of a guest.
   uint32_t collected(uint32_t guest) const {
     for (uint32_t r = 0; r < batch.run_count; ++r)
@@ -161,4 +169,79 @@ TEST_CASE("collect: queues that park in the middle of a look do not hide others"
   CHECK(m.queues.hot().size() + m.queues.parked().size() == 3);
   m.collect();
   CHECK(m.batch.run_count == 3);
+}
+
+TEST_CASE("collect: what follows a stream's slots waits for a group of 32") {
+  Many m(1);
+  m.put(0, 8);
+  CHECK(m.take(1000) == 8);
+  m.put(0, 31);
+  CHECK(m.take(1001) == 0);
+  CHECK(m.batch.gathering);
+  m.put(0, 1);
+  CHECK(m.take(1002) == 32);
+  CHECK_FALSE(m.batch.gathering);
+}
+
+TEST_CASE("collect: a group is waited for since its first slot was seen, and no longer") {
+  Many m(1);
+  m.put(0, 20);
+  CHECK(m.take(1000) == 20);
+  CHECK(m.take(2000) == 0);
+  CHECK_FALSE(m.batch.gathering);
+  m.put(0, 9);
+  CHECK(m.take(3000) == 0);
+  m.put(0, 1);
+  CHECK(m.take(3049) == 0);
+  CHECK(m.batch.gathering);
+  CHECK(m.take(3050) == 10);
+  m.put(0, 9);
+  CHECK(m.take(3060) == 0);  // waits anew
+  CHECK(m.take(3110) == 9);
+}
+
+TEST_CASE("collect: few slots are no stream: what follows them waits for nothing") {
+  Many m(1);
+  for (uint64_t now = 1000; now < 1010; ++now) {
+    m.put(0, 7);
+    CHECK(m.take(now) == 7);
+  }
+  m.put(0, 8);
+  CHECK(m.take(2000) == 8);
+  m.put(0, 1);
+  CHECK(m.take(2001) == 0);
+  CHECK(m.take(2051) == 1);
+  m.put(0, 1);
+  CHECK(m.take(2052) == 1);
+}
+
+TEST_CASE("collect: a queue that waits for its group holds no other up") {
+  Many m(2);
+  m.put(0, 10);
+  CHECK(m.take(1000) == 10);
+  m.put(0, 10);
+  m.put(1, 1);
+  CHECK(m.take(1001) == 0);
+  CHECK(m.collected(1) == 1);
+  CHECK(m.batch.gathering);
+}
+
+TEST_CASE("collect: requests that a guest takes back gather no longer") {
+  Many m(1);
+  m.put(0, 10);
+  CHECK(m.take(1000) == 10);
+  m.put(0, 5);
+  CHECK(m.take(1001) == 0);
+  m.guests[0]->from_guest.req_prod() = 10;
+  CHECK(m.take(1002) == 0);
+  CHECK_FALSE(m.batch.gathering);
+  CHECK(m.guests[0]->queue->gathers_until == 0);
+}
+
+TEST_CASE("collect: without time to wait there are no groups") {
+  Many m(1);
+  m.put(0, 10);
+  CHECK(m.take(1000, 0) == 10);
+  m.put(0, 10);
+  CHECK(m.take(1001, 0) == 10);
 }

@@ -130,6 +130,20 @@ TEST_CASE("respond: answers are held while requests keep coming, and published w
   CHECK(g.holding.empty());
 }
 
+TEST_CASE("respond: answers are held while requests gather, and published when they do not") {
+  OneGuest g;
+  g.guest.put_frame(plain_frame(60), 1);
+  g.guest.from_guest.push();
+  g.run();
+  g.batch.clear();
+  g.guest.queue->gathers_until = 1;
+  from_guest::respond(g.batch, g.holding, *g.events);
+  CHECK(g.guest.answers().empty());
+  g.guest.queue->gathers_until = 0;
+  from_guest::respond(g.batch, g.holding, *g.events);
+  CHECK(g.guest.answers().size() == 1);
+}
+
 TEST_CASE("respond: at 64 held answers they are published whatever comes") {
   OneGuest g;
   for (uint16_t i = 0; i < 63; ++i) g.guest.put_frame(plain_frame(60), i);
