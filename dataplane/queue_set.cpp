@@ -42,12 +42,17 @@ void QueueSet::look_at_parked() {
   }
 }
 
-bool QueueSet::parks(GuestQueue& queue, bool had_requests) {
+bool QueueSet::note(GuestQueue& queue, bool had_requests) {
   queue.empty_turns = had_requests ? 0 : queue.empty_turns + 1;
-  if (queue.empty_turns < limits::empty_turns_before_parking) return false;
-  erase(hot_, queue);
-  parked_.push_back(&queue);
-  return true;
+  return queue.empty_turns >= limits::empty_turns_before_parking;
+}
+
+void QueueSet::park_idle() {
+  std::erase_if(hot_, [&](GuestQueue* queue) {
+    if (queue->empty_turns < limits::empty_turns_before_parking) return false;
+    parked_.push_back(queue);
+    return true;
+  });
 }
 
 }  // namespace netback

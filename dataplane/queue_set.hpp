@@ -21,9 +21,11 @@ class QueueSet {
 
   // Moves those of the next parked queues that have requests to the hot ones.
   void look_at_parked();
-  // Says how collect found a queue; it parks after limits::empty_turns_before_parking empty turns.
-  // Invalidates positions at and after it when it parks.
-  bool parks(GuestQueue& queue, bool had_requests);
+  // Notes how collect found a queue. True: it has had limits::empty_turns_before_parking empty
+  // turns and is to be parked, once the turn has looked at the others.
+  static bool note(GuestQueue& queue, bool had_requests);
+  // Parks those that are due. Changes the order of the hot ones: never between two looks of a turn.
+  void park_idle();
 
   std::vector<GuestQueue*>& hot() { return hot_; }
   const std::vector<GuestQueue*>& parked() const { return parked_; }

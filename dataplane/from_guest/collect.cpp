@@ -65,19 +65,21 @@ void collect(QueueSet& queues, FromGuestBatch& batch, uint64_t now, uint64_t gat
       std::max(limits::turn_slots_max / queue_count, limits::queue_share_slots_min);
   uint32_t at = queues.cursor() % queue_count;
   uint32_t next_start = at + 1;
-  for (uint32_t looked = 0; looked < queue_count && !hot.empty(); ++looked) {
+  bool some_idle = false;
+  for (uint32_t looked = 0; looked < queue_count; ++looked) {
     // A queue that got less room than a chain needs might get no further, turn after turn.
     const uint32_t room = limits::turn_slots_max - batch.slot_count;
     if (batch.run_count == limits::turn_runs_max || room < limits::chain_slots_max) {
       next_start = at;  // who was not looked at now comes first next time
       break;
     }
-    if (at >= hot.size()) at = 0;
     GuestQueue& queue = *hot[at];
     const bool had_requests = !queue.quarantined && !queue.draining &&
                               collect_queue(queue, share, now, gather_cycles, batch);
-    if (!queues.parks(queue, had_requests)) ++at;
+    some_idle |= QueueSet::note(queue, had_requests);
+    at = (at + 1) % queue_count;
   }
+  if (some_idle) queues.park_idle();
   queues.cursor() = next_start;
 }
 

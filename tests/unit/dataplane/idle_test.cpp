@@ -131,8 +131,9 @@ TEST_CASE("idle: parked queues are armed as hot ones, quarantined and draining o
     i.queues.add(*guest->queue);
     guest->from_guest.req_event() = 12345;
   }
-  while (!i.queues.parks(*parked.queue, false)) {
+  while (!QueueSet::note(*parked.queue, false)) {
   }
+  i.queues.park_idle();
   quarantined.queue->quarantined = true;
   draining.queue->draining = true;
   i.now += 50 * i.us;

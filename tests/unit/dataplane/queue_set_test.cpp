@@ -24,8 +24,9 @@ struct Set {
   GuestQueue& queue(uint32_t i) { return *guests[i]->queue; }
   void park_all() {
     for (auto& guest : guests)
-      while (!set.parks(*guest->queue, false)) {
+      while (!QueueSet::note(*guest->queue, false)) {
       }
+    set.park_idle();
   }
   bool hot(uint32_t i) {
     return std::find(set.hot().begin(), set.hot().end(), &queue(i)) != set.hot().end();
@@ -46,10 +47,13 @@ TEST_CASE("queue set: a new queue is hot") {
 
 TEST_CASE("queue set: a queue parks after 1000 empty turns in a row") {
   Set s(1);
-  for (int i = 0; i < 999; ++i) CHECK_FALSE(s.set.parks(s.queue(0), false));
-  CHECK_FALSE(s.set.parks(s.queue(0), true));  // a request: from the start
-  for (int i = 0; i < 999; ++i) CHECK_FALSE(s.set.parks(s.queue(0), false));
-  CHECK(s.set.parks(s.queue(0), false));
+  for (int i = 0; i < 999; ++i) CHECK_FALSE(QueueSet::note(s.queue(0), false));
+  CHECK_FALSE(QueueSet::note(s.queue(0), true));  // a request: from the start
+  for (int i = 0; i < 999; ++i) CHECK_FALSE(QueueSet::note(s.queue(0), false));
+  s.set.park_idle();
+  CHECK(s.set.hot().size() == 1);
+  CHECK(QueueSet::note(s.queue(0), false));
+  s.set.park_idle();
   CHECK(s.set.hot().empty());
   CHECK(s.set.parked().size() == 1);
 }
@@ -98,8 +102,9 @@ TEST_CASE("queue set: one parked queue among many is found within a round") {
 
 TEST_CASE("queue set: removes from either list, and what is not there") {
   Set s(3);
-  while (!s.set.parks(s.queue(0), false)) {
+  while (!QueueSet::note(s.queue(0), false)) {
   }
+  s.set.park_idle();
   s.set.remove(s.queue(0));
   s.set.remove(s.queue(1));
   s.set.remove(s.queue(1));

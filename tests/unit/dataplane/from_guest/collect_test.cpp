@@ -136,6 +136,23 @@ TEST_CASE("collect: a chain is not starved by what other queues leave of the tur
   CHECK(whole);
 }
 
+// Slots taken twice break an invariant: a guest could end the daemon by falling silent.
+TEST_CASE("collect: when one queue parks, no other is looked at twice") {
+  for (uint32_t idle = 0; idle < 4; ++idle)
+    for (uint32_t start = 0; start < 4; ++start) {
+      Many m(4);
+      for (uint32_t i = 0; i < 4; ++i) m.put(i, 5);
+      m.guests[idle]->from_guest.req_prod() = 0;
+      m.guests[idle]->queue->empty_turns = limits::empty_turns_before_parking - 1;
+      m.queues.cursor() = start;
+      m.collect();
+      CHECK(m.batch.run_count == 3);
+      CHECK(m.batch.slot_count == 15);
+      CHECK(m.queues.hot().size() == 3);
+      CHECK(m.queues.parked() == std::vector<GuestQueue*>{m.guests[idle]->queue.get()});
+    }
+}
+
 TEST_CASE("collect: an impossible producer is a violation and not one slot is read") {  // H01
   Many m(2);
   m.guests[0]->from_guest.req_prod() = 257;
