@@ -49,6 +49,10 @@ class FrontRing {
       return std::nullopt;
     return slot(consumed_++).response;
   }
+  // Whether get() has one.
+  bool has_response() const {
+    return std::atomic_ref(shared_->rsp_prod).load(std::memory_order_acquire) != consumed_;
+  }
   // Asks for a notification with the `ahead`th response from here.
   void ask_event(uint32_t ahead = 1) { shared_->rsp_event = consumed_ + ahead; }
 

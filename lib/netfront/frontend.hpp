@@ -1,0 +1,104 @@
+// A guest's network device in user space: xenstore, grants and event channels through the ordinary
+// libraries, so it runs in a lab's domain and in a Linux guest alike. One queue, polled by its
+// owner; every buffer is granted once, for as long as the device is connected.
+#pragma once
+
+#include "lib/xen/c_api.hpp"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lib/base/result.hpp"
+#include "lib/netfront/front_ring.hpp"
+#include "lib/xen/store.hpp"
+
+namespace netback {
+
+// What the frontend asks for and says of itself. As Linux's by default, but for segmentation.
+struct FrontendOptions {
+  int devid = 0;
+  bool split_event_channels = true;  // if the backend offers it
+  bool scatter_gather = true;        // feature-sg: takes frames of several slots
+  bool rx_notify = true;             // feature-rx-notify
+  bool no_csum_offload = false;
+  bool ipv6_csum_offload = true;
+  int timeout_s = 10;  // for the backend to come, and to connect
+};
+
+class Frontend {
+ public:
+  // Goes the whole way to Connected. Errors say which state the backend is in.
+  static Result<std::unique_ptr<Frontend>> connect(const FrontendOptions& options);
+  // Closing, Closed, and everything given back.
+  ~Frontend();
+  Frontend(const Frontend&) = delete;
+  Frontend& operator=(const Frontend&) = delete;
+
+  const std::string& mac() const { return mac_; }
+
+  // --- from the guest ---
+  // A free buffer's number, or -1. Buffers are pages; frames lie at their start.
+  int take_buffer();
+  void give_buffer(uint32_t buffer) { free_.push_back(static_cast<uint16_t>(buffer)); }
+  // Buffers put and not yet answered.
+  uint32_t under_way() const { return from_guest_->produced() - from_guest_->consumed(); }
+  uint8_t* from_guest_page(uint32_t buffer) { return pages_[0] + size_t{buffer} * page; }
+  // Puts a slot; the backend sees it after push_from_guest().
+  void put(uint32_t buffer, uint32_t bytes, uint16_t flags = 0);
+  void push_from_guest();
+  // Answers so far: their buffers are free again. Counts what was not answered OKAY.
+  uint32_t reap();
+  uint64_t errors() const { return errors_; }
+  uint64_t bad_answers() const { return bad_answers_; }  // of ids that were not under way
+
+  // --- to the guest ---
+  struct Received {
+    uint32_t buffer;
+    uint32_t offset;
+    int32_t bytes;   // negative: a status
+    uint16_t flags;  // NETRXF_*
+  };
+  // The next response, if one is there; its buffer is the caller's until post().
+  bool receive(Received& received);
+  uint8_t* to_guest_page(uint32_t buffer) { return pages_[1] + size_t{buffer} * page; }
+  void post(uint32_t buffer);
+  void push_to_guest();
+
+  // --- events ---
+  // Asks both rings for an event with the next answer, and waits for one; false: none in time.
+  bool wait(int timeout_ms);
+  bool backend_closing();  // the backend has left Connected
+
+ private:
+  static constexpr size_t page = netif::page_bytes;
+  static constexpr uint32_t slots = netif::ring_slots;
+
+  Frontend(const FrontendOptions& options, std::unique_ptr<Store> store);
+  Status open_devices();
+  Status share();
+  Status bind();
+  Status publish();
+  Status wait_for_backend(std::initializer_list<netif::XenbusState> wanted);
+  netif::XenbusState backend_state() const;
+  void notify(evtchn_port_t port);
+
+  FrontendOptions options_;
+  std::unique_ptr<Store> store_;
+  std::string path_, backend_, mac_;
+  uint32_t backend_id_ = 0;
+  xengntshr_handle* sharing_ = nullptr;
+  xenevtchn_handle* events_ = nullptr;
+  void* ring_pages_[2] = {};  // from_guest, to_guest; so with the others
+  uint8_t* pages_[2] = {};
+  uint32_t ring_refs_[2] = {};
+  std::vector<uint32_t> refs_[2];
+  evtchn_port_t ports_[2] = {};
+  std::unique_ptr<FromGuestFrontRing> from_guest_;
+  std::unique_ptr<ToGuestFrontRing> to_guest_;
+  std::vector<uint16_t> free_;   // from_guest buffers
+  std::vector<bool> under_way_;  // by from_guest buffer
+  uint64_t errors_ = 0, bad_answers_ = 0;
+};
+
+}  // namespace netback

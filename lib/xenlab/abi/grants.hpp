@@ -1,0 +1,28 @@
+// Grant tables: references given, used and ended.
+#pragma once
+
+#include <optional>
+#include <string_view>
+
+#include "lib/xenlab/abi/machine.hpp"
+
+namespace xenlab {
+
+inline constexpr uint32_t first_free_reference = 8;  // GNTTAB_NR_RESERVED_ENTRIES
+
+// Under the lock. A new page granted to domain number `grantee`: its reference, or nothing.
+std::optional<uint32_t> share_page(Here& here, uint32_t slot, uint16_t grantee, bool writable,
+                                   uint32_t owner);
+// Under the lock. No new use; the page goes when the last mapping does.
+void end_share(Here& here, uint32_t slot, uint32_t reference);
+
+// GNTST_okay and the page, or why domain `user` may not use the reference.
+int16_t look_up(const Machine& machine, uint16_t user, uint32_t granter_number, uint32_t reference,
+                bool write, uint32_t& page);
+
+// Under the lock. Notes a mapping of a reference that look_up() allowed: its index, or nothing.
+std::optional<uint32_t> note_mapping(Here& here, uint32_t granter, uint32_t reference);
+// Under the lock. Ends it: clears the byte, notifies, frees what waited for it.
+void end_mapping(Here& here, uint32_t mapping);
+
+}  // namespace xenlab

@@ -1,0 +1,147 @@
+#include "lib/xenlab/abi/machine.hpp"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <mutex>
+
+namespace xenlab {
+namespace {
+
+Here* self = nullptr;
+
+bool map_machine(Here& here) {
+  void* all =
+      mmap(nullptr, file_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, here.file, 0);
+  if (all == MAP_FAILED) return false;
+  here.machine = static_cast<Machine*>(all);
+  here.pages = static_cast<uint8_t*>(all) + machine_bytes;
+  here.teller = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  return here.teller >= 0;
+}
+
+// The answer and the descriptor that comes with it.
+bool receive_answer(int connection, Answer& answer, int& file) {
+  iovec part{&answer, sizeof(answer)};
+  alignas(cmsghdr) char room[CMSG_SPACE(sizeof(int))];
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = room;
+  message.msg_controllen = sizeof(room);
+  if (recvmsg(connection, &message, MSG_CMSG_CLOEXEC) != ssize_t{sizeof(answer)}) {
+    errno = ECONNREFUSED;
+    return false;
+  }
+  errno = answer.error;
+  if (answer.error != 0) return false;
+  const cmsghdr* header = CMSG_FIRSTHDR(&message);
+  if (header != nullptr && header->cmsg_type == SCM_RIGHTS)
+    std::memcpy(&file, CMSG_DATA(header), sizeof(file));
+  return true;
+}
+
+// The connection stays open for as long as the process lives: its end is how the hypervisor learns
+// of the death.
+bool join(Here& here, uint32_t domain_number) {
+  const Request request{Request::join, static_cast<uint32_t>(getpid()), domain_number};
+  Answer answer{};
+  const int connection = ask(here.directory, request, answer, here.file);
+  if (connection < 0) return false;
+  if (!map_machine(here)) {
+    close(connection);
+    return false;
+  }
+  here.client = answer.client;
+  here.domain = answer.domain;
+  return true;
+}
+
+// Nobody copies any more from a page that nothing names any more. A client that dies in a call is
+// no longer in use.
+void wait_for_copies(const Machine& machine) {
+  for (const Client& client : machine.clients)
+    while (client.in_use && client.in_copies > 0) sched_yield();
+}
+
+}  // namespace
+
+int ask(const std::string& directory, const Request& request, Answer& answer, int& file) {
+  const std::string path = directory + "/hypervisor";
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof(address.sun_path)) {
+    errno = ENAMETOOLONG;
+    return -1;
+  }
+  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  const int connection = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+  if (connection < 0) return -1;
+  if (connect(connection, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0 &&
+      send(connection, &request, sizeof(request), MSG_NOSIGNAL) == ssize_t{sizeof(request)} &&
+      receive_answer(connection, answer, file))
+    return connection;
+  const int why = errno;
+  close(connection);
+  errno = why;
+  return -1;
+}
+
+Here* here() {
+  static std::mutex once;
+  const std::lock_guard guard(once);
+  if (self != nullptr) return self;
+  const char* directory = getenv("XENLAB");
+  const char* domain = getenv("XENLAB_DOMAIN");
+  if (directory == nullptr || domain == nullptr) {
+    errno = ENOENT;
+    return nullptr;
+  }
+  auto* made = new Here{};
+  made->directory = directory;
+  if (join(*made, static_cast<uint32_t>(strtoul(domain, nullptr, 10)))) return self = made;
+  delete made;
+  return nullptr;
+}
+
+Here* become_hypervisor(int file, const std::string& directory) {
+  auto* made = new Here{};
+  made->directory = directory;
+  made->file = file;
+  if (map_machine(*made)) return self = made;
+  delete made;
+  return nullptr;
+}
+
+Locked::Locked(Machine& machine) : machine_(machine) {
+  if (pthread_mutex_lock(&machine.lock) == EOWNERDEAD) pthread_mutex_consistent(&machine.lock);
+}
+
+Locked::~Locked() {
+  pthread_mutex_unlock(&machine_.lock);
+}
+
+uint32_t take_page(Here& here) {
+  Machine& machine = *here.machine;
+  return machine.free_pages == 0 ? no_page : machine.free_page[--machine.free_pages];
+}
+
+void free_page(Here& here, uint32_t page) {
+  wait_for_copies(*here.machine);
+  const auto offset = static_cast<off_t>(machine_bytes + uint64_t{page} * page_bytes);
+  fallocate(here.file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, page_bytes);
+  here.machine->free_page[here.machine->free_pages++] = page;
+}
+
+std::string handle_path(const std::string& directory, uint32_t handle) {
+  return directory + "/events/" + std::to_string(handle);
+}
+
+}  // namespace xenlab

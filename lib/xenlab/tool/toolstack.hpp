@@ -1,0 +1,63 @@
+// libxl's half of a domain's and a vif's life: the same nodes, order, permissions and time limits.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+namespace xenlab {
+
+struct DomainInfo {
+  uint32_t number;
+  std::string name;
+};
+
+struct VifWords {
+  std::string mac;
+  int devid = -1;      // -1: the next free one
+  std::string script;  // a path; run as `script online` and `script offline`; may be empty
+  std::map<std::string, std::string> more;  // bridge, rate, mtu, ip: as xl writes them
+};
+
+// Talks to the lab in `directory`. Everything throws std::runtime_error with a line for the user.
+class Toolstack {
+ public:
+  explicit Toolstack(std::string directory);
+  ~Toolstack();
+  Toolstack(const Toolstack&) = delete;
+  Toolstack& operator=(const Toolstack&) = delete;
+
+  // What xen-init-dom0 writes.
+  void init_domain_0();
+
+  std::vector<DomainInfo> domains();
+  // By number or name.
+  DomainInfo find(const std::string& domain);
+  DomainInfo create(const std::string& name);
+  void destroy(const std::string& domain);
+
+  // The devid. When the backend or the script refuses, the nodes are gone again.
+  int add_vif(const std::string& domain, const VifWords& words);
+  void remove_vif(const std::string& domain, int devid);
+
+  // What a process of the domain needs in its environment.
+  std::map<std::string, std::string> environment(const std::string& domain,
+                                                 const std::string& library);
+
+ private:
+  struct Paths {
+    std::string frontend, backend;
+  };
+  static Paths paths_of(uint32_t domain, int devid);
+  void write_vif(const DomainInfo& domain, int devid, const VifWords& words);
+  void wait_for_state(const std::string& path, const std::string& wanted, int seconds);
+  void run_script(const std::string& script, const char* action, const Paths& paths);
+  void forget_vif(const Paths& paths);
+  std::string read(const std::string& path) const;
+  void write(const std::string& path, const std::string& value);
+
+  std::string directory_;
+  void* store_;  // xs_handle
+};
+
+}  // namespace xenlab
