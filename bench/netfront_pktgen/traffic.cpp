@@ -1,0 +1,283 @@
+#include "bench/netfront_pktgen/traffic.hpp"
+
+#include <arpa/inet.h>
+#include <immintrin.h>
+
+#include <algorithm>
+#include <chrono>
+#include <nlohmann/json.hpp>
+
+namespace netback {
+namespace {
+
+constexpr uint32_t ip_at = 14, udp_at = ip_at + 20, number_at = udp_at + 8;
+constexpr uint32_t numbered_max = 1U << 26;  // what is remembered of numbers seen
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+void read_mac(const std::string& text, uint8_t* mac) {
+  unsigned bytes[6] = {};
+  sscanf(text.c_str(), "%x:%x:%x:%x:%x:%x", &bytes[0], &bytes[1], &bytes[2], &bytes[3], &bytes[4],
+         &bytes[5]);
+  std::copy(std::begin(bytes), std::end(bytes), mac);
+}
+
+void put_be16(uint8_t* at, uint32_t value) {
+  at[0] = static_cast<uint8_t>(value >> 8);
+  at[1] = static_cast<uint8_t>(value);
+}
+
+// The pattern behind the number: a byte of it depends on the position and the number.
+uint8_t pattern(uint64_t number, uint32_t at) {
+  return static_cast<uint8_t>(number * 31 + at * 7 + 1);
+}
+
+double percentile(std::vector<double>& values, double part) {
+  if (values.empty()) return 0;
+  std::sort(values.begin(), values.end());
+  return values[std::min(values.size() - 1, static_cast<size_t>(part * double(values.size())))];
+}
+
+}  // namespace
+
+Traffic::Traffic(Frontend& frontend, const TrafficOptions& options,
+                 const std::atomic<bool>& stopped)
+    : frontend_(frontend), options_(options), stopped_(stopped) {
+  write_headers();
+}
+
+// Ethernet, IPv4 with its checksum, UDP without one: what pktgen sends.
+void Traffic::write_headers() {
+  frame_.assign(options_.bytes, 0);
+  read_mac(options_.to, &frame_[0]);
+  read_mac(frontend_.mac(), &frame_[6]);
+  put_be16(&frame_[12], 0x0800);
+  uint8_t* ip = &frame_[ip_at];
+  ip[0] = 0x45;
+  put_be16(ip + 2, std::min(options_.bytes, 1514U) - ip_at);
+  ip[8] = 64;
+  ip[9] = 17;
+  for (int i = 0; i < 4; ++i) ip[12 + i] = ip[16 + i] = i == 0 ? 10 : 1;
+  uint32_t sum = 0;
+  for (int i = 0; i < 20; i += 2) sum += static_cast<uint32_t>(ip[i] << 8 | ip[i + 1]);
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16);
+  put_be16(ip + 10, ~sum & 0xffff);
+  put_be16(&frame_[udp_at], 1024);
+  put_be16(&frame_[udp_at + 2], 9);
+  put_be16(&frame_[udp_at + 4], std::min(options_.bytes, 1514U) - udp_at);
+}
+
+bool Traffic::over(uint64_t frames) const {
+  return stopped_ || (options_.count > 0 && frames >= options_.count) ||
+         (options_.seconds > 0 && now() - started_ >= options_.seconds);
+}
+
+void Traffic::pause() {
+  if (options_.events)
+    frontend_.wait(10);
+  else
+    _mm_pause();
+}
+
+// Frames longer than a page take several slots; false: not enough buffers are free.
+bool Traffic::put_frame(uint64_t number) {
+  const uint32_t slots = (options_.bytes + netif::page_bytes - 1) / netif::page_bytes;
+  uint32_t buffers[32];
+  for (uint32_t i = 0; i < slots; ++i) {
+    const int buffer = frontend_.take_buffer();
+    if (buffer < 0) {
+      while (i > 0) frontend_.give_buffer(buffers[--i]);
+      return false;
+    }
+    buffers[i] = static_cast<uint32_t>(buffer);
+  }
+  for (uint32_t i = 0; i < slots; ++i) {
+    const uint32_t from = i * netif::page_bytes;
+    const uint32_t here = std::min(options_.bytes - from, netif::page_bytes);
+    uint8_t* bytes = frontend_.from_guest_page(buffers[i]);
+    std::copy_n(&frame_[from], options_.numbered ? here : std::min(here, number_at), bytes);
+    if (i == 0) {
+      put_be16(bytes + udp_at, 1024 + static_cast<uint32_t>(number % options_.flows));
+      std::copy_n(reinterpret_cast<const uint8_t*>(&number), sizeof(number), bytes + number_at);
+    }
+    for (uint32_t at = i == 0 ? number_at + 8 : 0; options_.numbered && at < here; ++at)
+      bytes[at] = pattern(number, from + at);
+    const bool last = i + 1 == slots;
+    frontend_.put(buffers[i], i == 0 ? options_.bytes : here,
+                  static_cast<uint16_t>((last ? 0 : NETTXF_more_data) | NETTXF_data_validated));
+  }
+  return true;
+}
+
+uint32_t Traffic::send_burst(uint32_t frames) {
+  uint32_t put = 0;
+  while (put < frames && put_frame(sent_)) ++put, ++sent_;
+  if (put > 0) frontend_.push_from_guest();
+  return put;
+}
+
+void Traffic::send() {
+  while (!over(sent_)) {
+    answered_ += frontend_.reap();
+    uint64_t burst = options_.burst;
+    if (options_.count > 0) burst = std::min(burst, options_.count - sent_);
+    if (options_.rate > 0) {
+      const auto due = static_cast<uint64_t>((now() - started_) * double(options_.rate));
+      burst = std::min(burst, due > sent_ ? due - sent_ : 0);
+    }
+    if (send_burst(static_cast<uint32_t>(burst)) == 0) pause();
+  }
+  wait_for_answers();
+}
+
+void Traffic::wait_for_answers() {
+  const double until = now() + 5;
+  while (frontend_.under_way() > 0 && now() < until) {
+    answered_ += frontend_.reap();
+    pause();
+  }
+}
+
+void Traffic::receive() {
+  Frontend::Received received;
+  uint32_t posted = 0;
+  while (!over(received_)) {
+    bool any = false;
+    while (frontend_.receive(received)) {
+      any = true;
+      check_frame(received);
+      frontend_.post(received.buffer);
+      if (++posted % options_.burst == 0) frontend_.push_to_guest();
+    }
+    if (any) frontend_.push_to_guest();
+    if (!any) pause();
+  }
+}
+
+void Traffic::check_frame(const Frontend::Received& received) {
+  if (received.bytes < 0) {
+    ++bad_status_;
+    return;
+  }
+  received_bytes_ += static_cast<uint32_t>(received.bytes);
+  if ((received.flags & NETRXF_more_data) == 0) ++received_;
+  if (!options_.numbered || static_cast<uint32_t>(received.bytes) < number_at + 8) return;
+  const uint8_t* bytes = frontend_.to_guest_page(received.buffer) + received.offset;
+  uint64_t number;
+  std::copy_n(bytes + number_at, sizeof(number), reinterpret_cast<uint8_t*>(&number));
+  if (number >= numbered_max) {
+    ++changed_;
+    return;
+  }
+  seen_.resize(std::max<size_t>(seen_.size(), number + 1));
+  if (seen_[number]) ++repeated_;
+  seen_[number] = true;
+  if (number < next_number_) ++reordered_;
+  next_number_ = std::max(next_number_, number + 1);
+  for (uint32_t at = number_at + 8; at < static_cast<uint32_t>(received.bytes); ++at)
+    if (bytes[at] != pattern(number, at)) {
+      ++changed_;
+      return;
+    }
+}
+
+// Copies: a buffer of one ring cannot go into the other.
+void Traffic::echo() {
+  Frontend::Received received;
+  while (!over(received_)) {
+    bool any = false;
+    while (frontend_.receive(received)) {
+      any = true;
+      check_frame(received);
+      answered_ += frontend_.reap();
+      const int buffer = received.bytes > 0 ? frontend_.take_buffer() : -1;
+      if (buffer >= 0) {
+        const uint8_t* in = frontend_.to_guest_page(received.buffer) + received.offset;
+        uint8_t* out = frontend_.from_guest_page(static_cast<uint32_t>(buffer));
+        std::copy_n(in, received.bytes, out);
+        std::swap_ranges(out, out + 6, out + 6);
+        frontend_.put(static_cast<uint32_t>(buffer), static_cast<uint32_t>(received.bytes),
+                      NETTXF_data_validated);
+        ++sent_;
+      }
+      frontend_.post(received.buffer);
+    }
+    if (any) {
+      frontend_.push_to_guest();
+      frontend_.push_from_guest();
+    } else {
+      answered_ += frontend_.reap();
+      pause();
+    }
+  }
+}
+
+void Traffic::ping() {
+  Frontend::Received received;
+  while (!over(sent_)) {
+    const double began = now();
+    send_burst(1);
+    bool back = false;
+    while (!back && !stopped_ && now() - began < 1) {
+      while (frontend_.receive(received)) {
+        check_frame(received);
+        frontend_.post(received.buffer);
+        back = true;
+      }
+      if (!back) pause();
+    }
+    if (back) round_trips_.push_back((now() - began) * 1e6);
+    frontend_.push_to_guest();
+    answered_ += frontend_.reap();
+    if (options_.rate > 0)
+      while (!stopped_ && now() - began < 1.0 / double(options_.rate)) _mm_pause();
+  }
+}
+
+nlohmann::json Traffic::run() {
+  started_ = now();
+  switch (options_.verb) {
+    case Verb::send:
+      send();
+      break;
+    case Verb::receive:
+      receive();
+      break;
+    case Verb::echo:
+      echo();
+      break;
+    case Verb::ping:
+      ping();
+      break;
+  }
+  const double seconds = now() - started_;
+  const uint64_t faults = frontend_.errors() + frontend_.bad_answers() + frontend_.under_way() +
+                          bad_status_ + changed_ + repeated_ + reordered_;
+  nlohmann::json result{{"seconds", seconds},
+                        {"sent", sent_},
+                        {"answered", answered_},
+                        {"errors", frontend_.errors()},
+                        {"unanswered", frontend_.under_way()},
+                        {"bad_answers", frontend_.bad_answers()},
+                        {"received", received_},
+                        {"received_bytes", received_bytes_},
+                        {"bad_status", bad_status_},
+                        {"faults", faults},
+                        {"sent_per_s", double(sent_) / seconds},
+                        {"received_per_s", double(received_) / seconds}};
+  if (options_.numbered) {
+    result["changed"] = changed_;
+    result["repeated"] = repeated_;
+    result["reordered"] = reordered_;
+    result["missing"] = next_number_ - (received_ - repeated_);
+  }
+  if (options_.verb == Verb::ping)
+    for (const double part : {0.5, 0.9, 0.99})
+      result["round_trip_us"]["p" + std::to_string(int(part * 100))] =
+          percentile(round_trips_, part);
+  return result;
+}
+
+}  // namespace netback
