@@ -84,12 +84,9 @@ void* xengntshr_share_pages(xengntshr_handle* handle, uint32_t domid, int count,
 
 void* xengntshr_share_page_notify(xengntshr_handle* handle, uint32_t domid, uint32_t* ref,
                                   int writable, uint32_t notify_offset, evtchn_port_t notify_port) {
-  if (notify_offset != nobody && notify_offset >= page_bytes) {
-    errno = EINVAL;
-    return nullptr;
-  }
+  const uint32_t clear_byte = notify_offset < page_bytes ? notify_offset : nobody;
   void* start = share(handle, domid, 1, ref, writable != 0);
-  if (start != nullptr) handle->notices[start] = {notify_offset, notify_port};
+  if (start != nullptr) handle->notices[start] = {clear_byte, notify_port};
   return start;
 }
 

@@ -113,7 +113,8 @@ void* xengnttab_map_grant_ref(xengnttab_handle* handle, uint32_t domid, uint32_t
 void* xengnttab_map_grant_ref_notify(xengnttab_handle* handle, uint32_t domid, uint32_t ref,
                                      int protection, uint32_t notify_offset,
                                      evtchn_port_t notify_port) {
-  if (notify_offset != nobody && (notify_offset >= page_bytes || (protection & PROT_WRITE) == 0)) {
+  const uint32_t clear_byte = notify_offset < page_bytes ? notify_offset : nobody;
+  if (clear_byte != nobody && (protection & PROT_WRITE) == 0) {
     errno = EINVAL;
     return nullptr;
   }
@@ -121,7 +122,7 @@ void* xengnttab_map_grant_ref_notify(xengnttab_handle* handle, uint32_t domid, u
   if (start == nullptr) return nullptr;
   const Locked locked(*handle->lab->machine);
   Mapping& mapping = handle->lab->machine->mappings[handle->regions[start].front()];
-  mapping.clear_byte = notify_offset;
+  mapping.clear_byte = clear_byte;
   mapping.notify_port = notify_port;
   return start;
 }

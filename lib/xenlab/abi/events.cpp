@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include <xen/xen.h>
 
 #include <bit>
 #include <cstring>
@@ -91,6 +92,7 @@ int bind_interdomain(Here& here, uint32_t slot, uint32_t remote_number, uint32_t
 }
 
 int bind_virq(Machine& machine, uint32_t slot, uint32_t virq, uint32_t handle) {
+  if (virq >= NR_VIRQS) return -EINVAL;
   Domain& domain = machine.domains[slot];
   for (const Port& port : domain.ports)
     if (port.kind == Port::virq && port.remote_port == virq) return -EEXIST;

@@ -42,7 +42,7 @@ void end_share(Here& here, uint32_t slot, uint32_t reference) {
   Grant& grant = here.machine->domains[slot].grants[reference];
   const uint64_t word = grant.word;
   if ((word & Grant::in_use) == 0) return;
-  grant.word = (word & ~Grant::in_use) | Grant::ended;
+  grant.word = word | Grant::ended;
   if (grant.maps == 0) forget(here, slot, grant);
 }
 

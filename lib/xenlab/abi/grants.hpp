@@ -13,7 +13,8 @@ inline constexpr uint32_t first_free_reference = 8;  // GNTTAB_NR_RESERVED_ENTRI
 // Under the lock. A new page granted to domain number `grantee`: its reference, or nothing.
 std::optional<uint32_t> share_page(Here& here, uint32_t slot, uint16_t grantee, bool writable,
                                    uint32_t owner);
-// Under the lock. No new use; the page goes when the last mapping does.
+// Under the lock. At once, or with the last unmap of one that is mapped: until then it stays as it
+// is, as Linux's gntalloc cannot end it either.
 void end_share(Here& here, uint32_t slot, uint32_t reference);
 
 // GNTST_okay and the page, or why domain `user` may not use the reference.

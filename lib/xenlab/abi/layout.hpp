@@ -23,8 +23,8 @@ inline constexpr uint32_t first_reserved_domid = 0x7ff0;
 inline constexpr uint32_t no_page = UINT32_MAX;
 inline constexpr uint32_t nobody = UINT32_MAX;  // no handle, no client
 
-// A reference that domain `grantee` may use. Grant copies read it without the lock. A reference
-// that was ended while it was mapped keeps its page without being in use, until the last unmap.
+// A reference that domain `grantee` may use. Grant copies read it without the lock. One that was
+// ended while it was mapped stays in use until the last unmap.
 struct Grant {
   static constexpr uint64_t in_use = 1ULL << 63, read_only = 1ULL << 62, ended = 1ULL << 61;
   // The flags, the grantee's number (16 bits at 32), the page.
@@ -55,7 +55,7 @@ struct Domain {
   std::atomic<uint32_t> state;
   std::atomic<uint32_t> number;
   uint32_t next_grant;   // where the search for a free reference goes on
-  uint32_t grant_count;  // in use or ended
+  uint32_t grant_count;  // in use
   uint32_t store_page;   // the xenstore ring, granted by reference 1
   uint32_t store_port;   // the guest's end of its event channel
   std::array<Grant, grants_per_domain> grants;

@@ -108,6 +108,8 @@ class Lab:
 
         def add(image):
             add_daemon(image)
+            image.program("/usr/bin/xenlab-conformance",
+                          netback.built(self.build_dir, "xenlab-conformance"))
             for name, text in CONFIGS.items():
                 image.text(f"{CONFIG_ROOT}/{name}/dpdk-netback.toml", text)
                 image.directory(f"{CONFIG_ROOT}/{name}/vif.d")
