@@ -198,6 +198,10 @@ class Lab:
                    for key, value in vif.items() for counter in counters
                    if key == counter or counter.endswith("_") and key.startswith(counter))
 
+    def count_all(self, counter):
+        """The sum of a counter over all connected vifs."""
+        return sum(vif.get(counter, 0) for vif in self.ctl("stats")["vifs"])
+
     def port_frames(self):
         """Frames that the port's driver took."""
         return sum(port["driver_sent_frames"] for port in self.ctl("stats")["ports"])

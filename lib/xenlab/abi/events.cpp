@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "lib/xenlab/abi/domains.hpp"
+#include "lib/xenlab/abi/faults.hpp"
 
 namespace xenlab {
 namespace {
@@ -117,7 +118,10 @@ void notify(Here& here, uint32_t slot, uint32_t number) {
   const Port& port = here.machine->domains[slot].ports[number];
   if (port.kind != Port::interdomain) return;
   ++here.own_client().notifications;
+  if (strikes(*here.machine, FaultKind::notification_lost)) return;
   raise(here, port.remote_domain, port.remote_port);
+  if (strikes(*here.machine, FaultKind::notification_twice))
+    raise(here, port.remote_domain, port.remote_port);
 }
 
 void raise_virq(Here& here, uint32_t virq) {

@@ -92,6 +92,24 @@ struct Mapping {
   uint32_t notify_port;  // the client's, notified then; `nobody`: none
 };
 
+// A fault that strikes once, or now and then by a seed: the same seed, the same strikes.
+struct Fault {
+  std::atomic<uint64_t> random;    // the seed's sequence
+  std::atomic<uint32_t> one_in;    // on average one chance in so many; 0: never
+  std::atomic<uint32_t> at;        // the at-th chance from now; 0: never
+  std::atomic<uint64_t> happened;  // strikes so far
+};
+
+// What can go wrong, by name.
+enum class FaultKind : uint32_t {
+  copy_operation,
+  copy_call,
+  notification_lost,
+  notification_twice
+};
+inline constexpr std::array<const char*, 4> fault_names{"copy-operation", "copy-call",
+                                                        "notification-lost", "notification-twice"};
+
 struct Machine {
   static constexpr uint64_t magic = 0x786e656c61623031;
   uint64_t magic_word;
@@ -99,6 +117,7 @@ struct Machine {
   uint32_t next_number;   // of the next domain
   uint32_t free_pages;    // how many of free_page
   uint32_t next_mapping;  // where the search for a free one goes on
+  std::array<Fault, fault_names.size()> faults;
   std::array<std::atomic<uint16_t>, first_reserved_domid> slot_of;  // a domain's number: slot + 1
   std::array<Client, clients_max> clients;
   std::array<Handle, handles_max> handles;

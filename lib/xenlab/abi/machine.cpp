@@ -51,7 +51,9 @@ bool receive_answer(int connection, Answer& answer, int& file) {
 // The connection stays open for as long as the process lives: its end is how the hypervisor learns
 // of the death.
 bool join(Here& here, uint32_t domain_number) {
-  const Request request{Request::join, static_cast<uint32_t>(getpid()), domain_number};
+  const Request request{.kind = Request::join,
+                        .process = static_cast<uint32_t>(getpid()),
+                        .domain_number = domain_number};
   Answer answer{};
   const int connection = ask(here.directory, request, answer, here.file);
   if (connection < 0) return false;

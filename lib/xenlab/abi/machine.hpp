@@ -28,9 +28,13 @@ Here* become_hypervisor(int file, const std::string& directory);
 
 // What a process asks of the hypervisor, and the answer; with the file's descriptor when it joined.
 struct Request {
-  enum Kind : uint32_t { join, create_domain, destroy_domain } kind;
+  enum Kind : uint32_t { join, create_domain, destroy_domain, arm_fault, pause_xenstore } kind;
   uint32_t process;
   uint32_t domain_number;  // to be part of; to destroy
+  // arm_fault: which, and when it strikes. pause_xenstore: for how long.
+  uint32_t fault, one_in, at;
+  uint64_t seed;
+  uint32_t milliseconds;
 };
 struct Answer {
   int32_t error;  // errno; 0: done
@@ -38,6 +42,7 @@ struct Answer {
   uint32_t domain;  // slot
   uint32_t domain_number;
   uint32_t store_page, store_port;  // of a domain that was made
+  uint64_t happened;                // strikes of the fault before it was armed anew
 };
 
 // Asks the hypervisor of the lab in `directory`, on a connection that stays open: its number, -1

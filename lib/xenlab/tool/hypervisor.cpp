@@ -10,12 +10,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <system_error>
+#include <thread>
 
 #include "lib/xenlab/abi/domains.hpp"
+#include "lib/xenlab/abi/faults.hpp"
 
 namespace xenlab {
 namespace {
@@ -165,6 +168,10 @@ Answer Hypervisor::answer(const Request& request, int connection) {
       return create();
     case Request::destroy_domain:
       return destroy(request.domain_number);
+    case Request::arm_fault:
+      return arm(request);
+    case Request::pause_xenstore:
+      return pause_xenstore(request.milliseconds);
   }
   return {.error = EINVAL};
 }
@@ -221,6 +228,24 @@ Answer Hypervisor::destroy(uint32_t number) {
   const Locked locked(*here_->machine);
   destroy_domain(*here_, *slot);
   return {.domain = *slot, .domain_number = number};
+}
+
+Answer Hypervisor::arm(const Request& request) {
+  if (request.fault >= fault_names.size()) return {.error = EINVAL};
+  const uint64_t happened = here_->machine->faults[request.fault].happened;
+  arm_fault(*here_->machine, static_cast<FaultKind>(request.fault), request.seed, request.one_in,
+            request.at);
+  return {.happened = happened};
+}
+
+// Everybody waits for an answer meanwhile, but for us.
+Answer Hypervisor::pause_xenstore(uint32_t milliseconds) {
+  kill(xenstored_, SIGSTOP);
+  std::thread([pid = xenstored_, milliseconds] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
+    kill(pid, SIGCONT);
+  }).detach();
+  return {};
 }
 
 void Hypervisor::client_gone(int connection) {

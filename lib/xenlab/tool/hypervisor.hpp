@@ -35,6 +35,8 @@ class Hypervisor {
   Answer join(const Request& request, int connection);
   Answer create();
   Answer destroy(uint32_t number);
+  Answer arm(const Request& request);
+  Answer pause_xenstore(uint32_t milliseconds);
   void client_gone(int connection);
 
   std::string directory_;

@@ -27,6 +27,8 @@ struct Options {
   bool json = false;
   std::string xenstored, domain;
   std::vector<std::string> words, command;
+  FaultWords fault;
+  uint32_t milliseconds = 0;
 };
 
 // The library is beside the tool, or where it was installed.
@@ -149,6 +151,24 @@ void execute(const Options& options) {
   throw std::runtime_error(fmt::format("{}: {}", words[0], std::strerror(errno)));
 }
 
+void add_fault_verbs(CLI::App& app, Options& options) {
+  auto* fault = app.add_subcommand("fault", "arm a fault; says how often it has struck so far");
+  fault->add_option("FAULT", options.fault.name, fmt::format("{}", fmt::join(fault_names, ", ")))
+      ->required();
+  fault->add_option("--one-in", options.fault.one_in, "strikes one chance in so many, on average");
+  fault->add_option("--seed", options.fault.seed, "the same seed, the same strikes")
+      ->capture_default_str();
+  fault->add_option("--at", options.fault.at, "strikes once: at the so-manieth chance from now");
+  fault->callback([&] {
+    const uint64_t happened = Toolstack(options.lab).arm_fault(options.fault);
+    fmt::print("{}\n", options.json ? nlohmann::json{{"happened", happened}}.dump()
+                                    : fmt::to_string(happened));
+  });
+  auto* pause = app.add_subcommand("pause-xenstore", "xenstored answers nobody for a while");
+  pause->add_option("MS", options.milliseconds)->required();
+  pause->callback([&] { Toolstack(options.lab).pause_xenstore(options.milliseconds); });
+}
+
 void add_verbs(CLI::App& app, Options& options) {
   app.require_subcommand(1);
   app.add_option("--lab", options.lab, "directory of the lab; several may be up")
@@ -187,6 +207,7 @@ void add_verbs(CLI::App& app, Options& options) {
   remove->callback(
       [&] { Toolstack(options.lab).remove_vif(options.domain, std::stoi(options.words.front())); });
 
+  add_fault_verbs(app, options);
   auto* exec = app.add_subcommand("exec", "run a command as a process of a domain");
   exec->add_option("DOMAIN", options.domain, "number or name")->required();
   exec->add_option("COMMAND", options.command, "after --")->required();

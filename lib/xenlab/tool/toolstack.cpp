@@ -93,10 +93,10 @@ class Writer {
   std::vector<std::function<bool(xs_transaction_t)>> steps_;
 };
 
-int ask_hypervisor(const std::string& directory, Request::Kind kind, uint32_t number,
-                   Answer& answer) {
+// errno, 0: done.
+int ask_hypervisor(const std::string& directory, Request request, Answer& answer) {
   int file = -1;
-  const Request request{kind, static_cast<uint32_t>(getpid()), number};
+  request.process = static_cast<uint32_t>(getpid());
   const int connection = ask(directory, request, answer, file);
   if (connection >= 0) close(connection);
   return connection < 0 ? errno : 0;
@@ -159,7 +159,7 @@ DomainInfo Toolstack::create(const std::string& name) {
   for (const auto& info : domains())
     if (info.name == name) throw std::runtime_error(fmt::format("domain '{}' is there", name));
   Answer answer{};
-  if (const int error = ask_hypervisor(directory_, Request::create_domain, 0, answer))
+  if (const int error = ask_hypervisor(directory_, {.kind = Request::create_domain}, answer))
     throw std::runtime_error(fmt::format("cannot create '{}': {}", name, std::strerror(error)));
   const uint32_t number = answer.domain_number;
   const std::string path = fmt::format("/local/domain/{}", number);
@@ -184,7 +184,8 @@ void Toolstack::destroy(const std::string& domain) {
   const DomainInfo info = find(domain);
   const std::string vifs = fmt::format("/local/domain/0/backend/vif/{}", info.number);
   Answer answer{};
-  if (const int error = ask_hypervisor(directory_, Request::destroy_domain, info.number, answer))
+  if (const int error = ask_hypervisor(
+          directory_, {.kind = Request::destroy_domain, .domain_number = info.number}, answer))
     throw std::runtime_error(fmt::format("cannot destroy '{}': {}", domain, std::strerror(error)));
   unsigned count = 0;
   char** names = xs_directory(handle_of(store_), XBT_NULL, vifs.c_str(), &count);
@@ -294,6 +295,29 @@ void Toolstack::run_script(const std::string& script, const char* action, const 
   const std::string why = read(paths.backend + "/hotplug-error");
   throw std::runtime_error(
       fmt::format("{} {} failed{}{}", script, action, why.empty() ? "" : ": ", why));
+}
+
+uint64_t Toolstack::arm_fault(const FaultWords& words) {
+  const auto named = std::find(fault_names.begin(), fault_names.end(), words.name);
+  if (named == fault_names.end())
+    throw std::runtime_error(
+        fmt::format("no fault '{}'; there are {}", words.name, fmt::join(fault_names, ", ")));
+  Answer answer{};
+  const Request request{.kind = Request::arm_fault,
+                        .fault = static_cast<uint32_t>(named - fault_names.begin()),
+                        .one_in = words.one_in,
+                        .at = words.at,
+                        .seed = words.seed};
+  if (const int error = ask_hypervisor(directory_, request, answer))
+    throw std::runtime_error(fmt::format("cannot arm the fault: {}", std::strerror(error)));
+  return answer.happened;
+}
+
+void Toolstack::pause_xenstore(uint32_t milliseconds) {
+  Answer answer{};
+  const Request request{.kind = Request::pause_xenstore, .milliseconds = milliseconds};
+  if (const int error = ask_hypervisor(directory_, request, answer))
+    throw std::runtime_error(fmt::format("cannot pause xenstored: {}", std::strerror(error)));
 }
 
 std::map<std::string, std::string> Toolstack::environment(const std::string& domain,

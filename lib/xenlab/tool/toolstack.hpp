@@ -19,6 +19,12 @@ struct VifWords {
   std::map<std::string, std::string> more;  // bridge, rate, mtu, ip: as xl writes them
 };
 
+struct FaultWords {
+  std::string name;
+  uint32_t one_in = 0, at = 0;  // both 0: never again
+  uint64_t seed = 1;
+};
+
 // Talks to the lab in `directory`. Everything throws std::runtime_error with a line for the user.
 class Toolstack {
  public:
@@ -39,6 +45,11 @@ class Toolstack {
   // The devid. When the backend or the script refuses, the nodes are gone again.
   int add_vif(const std::string& domain, const VifWords& words);
   void remove_vif(const std::string& domain, int devid);
+
+  // How often it has struck so far.
+  uint64_t arm_fault(const FaultWords& words);
+  // Xenstored answers nobody for so long.
+  void pause_xenstore(uint32_t milliseconds);
 
   // What a process of the domain needs in its environment.
   std::map<std::string, std::string> environment(const std::string& domain,
