@@ -132,16 +132,17 @@ class Lab:
 
     # --- programs ---
 
-    def start(self, domain, *words):
-        """A process of a domain."""
-        process = subprocess.Popen(self.command(domain, words), stdout=subprocess.PIPE,
-                                   stderr=subprocess.PIPE, text=True)
+    def start(self, domain, *words, pin=None):
+        """A process of a domain, on one CPU if told."""
+        pinned = ["taskset", "-c", str(pin)] if pin is not None else []
+        process = subprocess.Popen([*pinned, *self.command(domain, words)], text=True,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.processes.append(process)
         return process
 
-    def pktgen(self, domain, *words):
+    def pktgen(self, domain, *words, pin=None):
         """A running netfront-pktgen that has connected."""
-        process = self.start(domain, PKTGEN, *words)
+        process = self.start(domain, PKTGEN, *words, pin=pin)
         said = process.stderr.readline()
         if "connected" not in said:
             raise LabError(f"netfront-pktgen in {domain}: {said.strip()}")

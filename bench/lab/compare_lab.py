@@ -1,0 +1,96 @@
+"""bench/compare lab: our daemon in a lab and DPDK's own vhost-user by turns, on the same two CPUs.
+
+Virtual CPUs move under us, and the distance between the two decides more than any code: each window
+is classed by the round trip of a cache line measured before and after it. A window whose class
+changed meanwhile is in no row, and said on standard error."""
+
+import statistics
+import sys
+import time
+
+import report
+from sides import Ours, VhostUser, give_hugepages_back, round_trip_ns, take_hugepages
+
+SIZES = (64, 1518)
+CASES = {f"lab_{direction}_{size}": (direction, size)
+         for size in SIZES for direction in ("from_guest", "to_guest")}
+NEAR_NS_MAX = 150
+HUGEPAGES = 640
+CLASS_WINDOWS_MIN = 5
+SMOKE_WINDOWS_MAX = 2  # fewer windows than a class needs: whoever asks for them wants no claim
+
+
+def say(text):
+    print(f"== {time.strftime('%H:%M:%S')}  {text}", file=sys.stderr, flush=True)
+
+
+def class_of(before, after):
+    """near, far, or mixed when the CPUs moved."""
+    near = [trip <= NEAR_NS_MAX for trip in (before, after)]
+    return "mixed" if near[0] != near[1] else "near" if near[0] else "far"
+
+
+def sides():
+    """Ours, and each ring of the rival with and without vector instructions."""
+    yield Ours()
+    for ring in ("split", "packed"):
+        for vectorized in (False, True):
+            yield VhostUser(ring, vectorized)
+
+
+def measure_case(name, options):
+    """By class: the windows of each side, by its position in sides()."""
+    direction, size = CASES[name]
+    takers = list(sides())
+    classes = {}
+    before = round_trip_ns()
+    for window in range(options.windows):
+        for position, side in enumerate(takers):
+            value = side.window(direction, size, options.seconds)
+            after = round_trip_ns()
+            classed = class_of(before, after)
+            say(f"{name} window {window + 1}/{options.windows} {side.name}"
+                f"{' ' + side.ring if hasattr(side, 'ring') else ''}: {value / 1e6:,.2f} M/s, "
+                f"{classed} ({before:.0f} ns, {after:.0f} ns)")
+            classes.setdefault(classed, {}).setdefault(position, []).append(value)
+            before = after
+    return takers, classes
+
+
+def rows_of(name, takers, classes, windows_min):
+    """A row for each class and ring; the better half of a ring's two is the one compared."""
+    for classed, values in sorted(classes.items()):
+        for ring in ("split", "packed"):
+            rivals = [values[position] for position, side in enumerate(takers)
+                      if side.name == f"vhost-user-{ring}" and position in values]
+            ours = values.get(0, [])
+            best = max(rivals, key=statistics.median, default=[])
+            if classed == "mixed" or min(len(ours), len(best)) < windows_min:
+                say(f"{name} {classed}, {ring}: {len(ours)} windows of ours, {len(best)} of the "
+                    "rival's: no row")
+                continue
+            yield report.row(name, "frames/s", "more", ours, best, f"vhost-user-{ring}",
+                             rtt_class=classed)
+
+
+def run(options):
+    chosen = [name for name in CASES
+              if not options.case or any(part in name for part in options.case)]
+    if not chosen:
+        raise RuntimeError(f"no case like {', '.join(options.case)}; there are {', '.join(CASES)}")
+    windows_min = CLASS_WINDOWS_MIN if options.windows > SMOKE_WINDOWS_MAX else 1
+    rows = []
+    before = take_hugepages(HUGEPAGES)
+    try:
+        for name in chosen:
+            takers, classes = measure_case(name, options)
+            fresh = list(rows_of(name, takers, classes, windows_min))
+            rows += fresh
+            if options.json:
+                report.print_json(fresh)
+        for side in takers[1:]:
+            say("the rival: " + " | ".join(side.lines))
+    finally:
+        give_hugepages_back(before)
+    report.print_table(rows)
+    return 0

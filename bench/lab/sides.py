@@ -1,0 +1,156 @@
+"""The two backends that take turns on one worker core and one guest core: ours in a lab, and DPDK's
+own vhost-user (testpmd between net_vhost and net_null, testpmd on net_virtio_user as the guest)."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(CHECKOUT / "tests" / "lab"))
+
+from lab import PKTGEN, Lab  # noqa: E402
+
+WORKER_CPU, GUEST_CPU = 1, 0
+WARM_UP_S = 0.5
+MAC = "00:16:3e:00:00:01"
+CONFIG = """
+lcores = [{worker}]
+memory = "hugepages"
+spin-us = "always"
+wait-for-hotplug = false
+
+[[port]]
+name = "null"
+device = "net_null0,size={size},no-rx={no_rx}"
+mtu = 1504
+
+[defaults]
+nic = "null"
+mtu = 1504
+rx-filter = false
+"""
+
+
+class Ours:
+    """The daemon and netfront-pktgen."""
+    name = "ours"
+
+    def window(self, direction, size, seconds):
+        """Frames per second that the worker moved in the middle of a stream."""
+        with Lab() as lab:
+            no_rx = int(direction == "from_guest")
+            lab.configure(CONFIG.format(worker=WORKER_CPU, size=size, no_rx=no_rx))
+            lab.start_daemon()
+            lab.create("g1", MAC)
+            verb = ["send", "--size", size] if direction == "from_guest" else ["receive"]
+            guest = lab.pktgen("g1", *verb, pin=GUEST_CPU)
+            time.sleep(WARM_UP_S)
+            began, first = time.monotonic(), lab.count("g1", f"{direction}_frames")
+            time.sleep(seconds)
+            ended, last = time.monotonic(), lab.count("g1", f"{direction}_frames")
+            found = lab.stop(guest)
+            if found["faults"] != 0:
+                raise RuntimeError(f"netfront-pktgen found faults: {found}")
+            lab.drain_daemon()
+        return (last - first) / (ended - began)
+
+
+class TestPmd:
+    """A dpdk-testpmd that takes commands."""
+
+    def __init__(self, prefix, main_cpu, forward_cpu, vdevs, *options):
+        self.words = ["dpdk-testpmd", "--no-pci", f"--file-prefix={prefix}", "-m", "256",
+                      "--single-file-segments", "--lcores", f"0@{main_cpu},1@{forward_cpu}",
+                      *(f"--vdev={vdev}" for vdev in vdevs), "--", "-i", "--burst=32", *options]
+        self.process = subprocess.Popen(["stdbuf", "-oL", *self.words], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=subprocess.STDOUT, text=True)
+
+    def say(self, command):
+        """What it answers. A command that it cannot take marks the end."""
+        print(f"{command}\nshow port info 99999", file=self.process.stdin, flush=True)
+        lines = []
+        while True:
+            line = self.process.stdout.readline()
+            if not line:
+                raise RuntimeError(f"testpmd ended: {' '.join(self.words)}\n{''.join(lines)}")
+            lines.append(line)
+            if "Bad arguments" in line:
+                return "".join(lines)
+
+    def counted(self, port, which):
+        return int(re.search(rf"{which}-packets: (\d+)", self.say(f"show port stats {port}"))[1])
+
+    def end(self):
+        try:
+            self.process.communicate("stop\nquit\n", timeout=20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+class VhostUser:
+    """The rival; `ring` is split or packed."""
+
+    def __init__(self, ring, vectorized):
+        self.name = f"vhost-user-{ring}"
+        self.ring = f"packed_vq={int(ring == 'packed')},vectorized={int(vectorized)}"
+
+    def window(self, direction, size, seconds):
+        with tempfile.TemporaryDirectory() as directory:
+            socket = f"{directory}/vhost"
+            host = TestPmd("host", GUEST_CPU, WORKER_CPU,
+                           [f"net_vhost0,iface={socket},queues=1", f"net_null0,size={size}"],
+                           "--forward-mode=io", "--rxd=1024", "--txd=1024")
+            guest = None
+            try:
+                host.say("show port info all")
+                guest = TestPmd("guest", WORKER_CPU, GUEST_CPU,
+                                [f"net_virtio_user0,path={socket},queue_size=1024,mrg_rxbuf=1,"
+                                 f"in_order=1,{self.ring}"],
+                                f"--txpkts={size}", "--rxd=1024", "--txd=1024",
+                                "--forward-mode=" + ("txonly" if direction == "from_guest"
+                                                     else "rxonly"))
+                self.lines = [" ".join(host.words), " ".join(guest.words)]
+                guest.say("start")
+                host.say("start")
+                time.sleep(WARM_UP_S)
+                measured = (host, 1, "TX") if direction == "from_guest" else (guest, 0, "RX")
+                pmd, port, which = measured
+                began, first = time.monotonic(), pmd.counted(port, which)
+                time.sleep(seconds)
+                ended, last = time.monotonic(), pmd.counted(port, which)
+            finally:
+                for each in (guest, host):
+                    if each:
+                        each.end()
+        return (last - first) / (ended - began)
+
+
+def round_trip_ns():
+    """Between the two CPUs, now."""
+    program = CHECKOUT / "build" / "release" / "bench" / "round_trip"
+    shown = subprocess.run([program, str(GUEST_CPU), str(WORKER_CPU)], check=True,
+                           capture_output=True, text=True).stdout
+    return float(re.search(r"[\d.]+(?=})", shown)[0])
+
+
+def take_hugepages(count):
+    """Sets the machine's number of hugepages: how many there were."""
+    path = pathlib.Path("/proc/sys/vm/nr_hugepages")
+    before = int(path.read_text())
+    if before < count:
+        path.write_text(str(count))
+        if int(path.read_text()) < count:
+            raise RuntimeError(f"there are no {count} hugepages to have")
+    if "hugetlbfs" not in pathlib.Path("/proc/mounts").read_text():
+        os.makedirs("/dev/hugepages", exist_ok=True)
+        subprocess.run(["mount", "-t", "hugetlbfs", "none", "/dev/hugepages"], check=True)
+    return before
+
+
+def give_hugepages_back(before):
+    pathlib.Path("/proc/sys/vm/nr_hugepages").write_text(str(before))
