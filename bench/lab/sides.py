@@ -66,8 +66,9 @@ class TestPmd:
         self.words = ["dpdk-testpmd", "--no-pci", f"--file-prefix={prefix}", "-m", "256",
                       "--single-file-segments", "--lcores", f"0@{main_cpu},1@{forward_cpu}",
                       *(f"--vdev={vdev}" for vdev in vdevs), "--", "-i", "--burst=32", *options]
-        self.process = subprocess.Popen(["stdbuf", "-oL", *self.words], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=subprocess.STDOUT, text=True)
+        self.process = subprocess.Popen(["stdbuf", "-oL", *self.words], text=True,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=subprocess.STDOUT)
 
     def say(self, command):
         """What it answers. A command that it cannot take marks the end."""
