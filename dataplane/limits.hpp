@@ -27,8 +27,8 @@ inline constexpr uint32_t queue_share_slots_min =
     32;  // when several queues want more than there is
 static_assert(queue_share_slots_min >= chain_slots_max, "a whole chain must fit a share");
 static_assert(turn_slots_max >= queue_share_slots_min);
-// A queue whose last group was a stream's waits for a whole group, as long as it is allowed to:
-// answering 32 to 64 slots at once spares the guest interrupts and the worker hypercalls.
+// A queue whose last group was a stream's waits for a whole group, as long as it is allowed to: its
+// slots are then copied by fewer calls.
 inline constexpr uint32_t group_slots = 32;
 inline constexpr uint32_t streaming_slots_min = 8;
 static_assert(group_slots <= queue_share_slots_min);

@@ -220,8 +220,4 @@ bool Frontend::wait(int timeout_ms) {
   return port >= 0;
 }
 
-bool Frontend::backend_closing() {
-  return backend_state() != XenbusState::connected;
-}
-
 }  // namespace netback

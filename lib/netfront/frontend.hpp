@@ -68,7 +68,6 @@ class Frontend {
   // --- events ---
   // Asks both rings for an event with the next answer, and waits for one; false: none in time.
   bool wait(int timeout_ms);
-  bool backend_closing();  // the backend has left Connected
 
  private:
   static constexpr size_t page = netif::page_bytes;

@@ -24,11 +24,6 @@ struct xenevtchn_handle {
 
 namespace {
 
-int fail(int error) {
-  errno = error;
-  return -1;
-}
-
 // Whether the port is open and this handle's: no other may touch it.
 bool owns(const xenevtchn_handle* handle, uint32_t number) {
   if (number >= ports_per_domain) return false;

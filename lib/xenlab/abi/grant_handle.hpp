@@ -2,8 +2,6 @@
 // pages (xengntshr). Both are the same type to their users.
 #pragma once
 
-#include <errno.h>
-
 #include <map>
 #include <mutex>
 #include <vector>
@@ -31,9 +29,5 @@ namespace xenlab {
 
 // A new handle, or nullptr with errno when there is no lab.
 xengntdev_handle* open_grant_handle();
-inline int fail(int error) {
-  errno = error;
-  return -1;
-}
 
 }  // namespace xenlab

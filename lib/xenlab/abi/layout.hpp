@@ -111,8 +111,6 @@ inline constexpr std::array<const char*, 4> fault_names{"copy-operation", "copy-
                                                         "notification-lost", "notification-twice"};
 
 struct Machine {
-  static constexpr uint64_t magic = 0x786e656c61623031;
-  uint64_t magic_word;
   pthread_mutex_t lock;   // robust: who dies with it leaves it to the next
   uint32_t next_number;   // of the next domain
   uint32_t free_pages;    // how many of free_page

@@ -1,6 +1,8 @@
 // This process's part in a lab: the shared file, who it is, and the lock for what is not atomic.
 #pragma once
 
+#include <errno.h>
+
 #include <string>
 
 #include "lib/xenlab/abi/layout.hpp"
@@ -64,6 +66,12 @@ class Locked {
 // Under the lock. A page of zeros, or no_page; back to the system.
 uint32_t take_page(Here& here);
 void free_page(Here& here, uint32_t page);
+
+// What a C function returns that fails.
+inline int fail(int error) {
+  errno = error;
+  return -1;
+}
 
 // Path of the socket that wakes a handle.
 std::string handle_path(const std::string& directory, uint32_t handle);

@@ -29,7 +29,6 @@ namespace {
 
 // The machine before its first domain. Its file is all zeros.
 void power_on(Machine& machine) {
-  machine.magic_word = Machine::magic;
   pthread_mutexattr_t attributes;
   pthread_mutexattr_init(&attributes);
   pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);

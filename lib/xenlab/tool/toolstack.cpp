@@ -245,7 +245,6 @@ void Toolstack::remove_vif(const std::string& domain, int devid) {
   if (read(paths.backend + "/state").empty())
     throw std::runtime_error(fmt::format("'{}' has no vif {}", domain, devid));
   const std::string script = read(paths.backend + "/script");
-  Writer writer(store_);
   write(paths.backend + "/online", "0");
   if (read(paths.backend + "/state") != closed) write(paths.backend + "/state", closing);
   try {
