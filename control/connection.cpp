@@ -77,7 +77,7 @@ void Connection::answer_left_over(EventChannels& events) {
   FromGuestRing& ring = queue_->from_guest;
   const uint32_t count = ring.available().value_or(0);
   std::vector<netif::FromGuestRequest> requests(count);
-  ring.copy_out(0, requests);
+  ring.copy_out(0, std::span(requests));
   ring.take(count);
   for (const auto& answer : recovery_answers(requests)) ring.answer(answer);
   ring.publish();

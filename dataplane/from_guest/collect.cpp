@@ -41,9 +41,7 @@ bool collect_queue(GuestQueue& queue, uint32_t share, uint64_t now, uint64_t gat
   if (*available == 0) return false;
   const uint32_t count = std::min({*available, share, limits::turn_slots_max - batch.slot_count});
   SlotRun& run = add_run(batch, queue);
-  std::array<netif::FromGuestRequest, limits::turn_slots_max> requests;
-  queue.from_guest.copy_out(0, {requests.data(), count});
-  for (uint32_t i = 0; i < count; ++i) batch.slots[batch.slot_count + i].request = requests[i];
+  queue.from_guest.copy_out(0, std::span(&batch.slots[batch.slot_count], count));
   batch.slot_count += count;
   queue.last_group_slots = count;
   run.slot_count = static_cast<uint16_t>(count);

@@ -65,7 +65,7 @@ uint32_t plan_queue(GuestQueue& queue, uint32_t posted, ToGuestBatch& batch) {
     const uint32_t slots = slots_for(frame);
     if (taken + slots > slots_max || copies_for(frame) > batch.copies.room()) break;
     settle_checksum(frame, *queue.settings);
-    queue.to_guest.copy_out(taken, {&batch.slots[batch.slot_count], slots});
+    queue.to_guest.copy_out(taken, std::span(&batch.slots[batch.slot_count], slots));
     Delivery& delivery = batch.deliveries[batch.delivery_count++];
     delivery = {.queue = &queue,
                 .frame = frame,

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <optional>
 #include <span>
+#include <type_traits>
 
 #include "lib/base/check.hpp"
 #include "lib/base/result.hpp"
@@ -50,9 +51,12 @@ class BackRing {
   }
 
   // Copies requests that follow the `skip` first untaken ones. The caller asked available().
-  void copy_out(uint32_t skip, std::span<Request> requests) const {
-    for (uint32_t i = 0; i < requests.size(); ++i)
-      copy_slot(&requests[i], &slot(taken_ + skip + i).request);
+  // `Copy`: a request, or a union of what its bytes may be.
+  template <class Copy, size_t count>
+  void copy_out(uint32_t skip, std::span<Copy, count> copies) const {
+    static_assert(sizeof(Copy) == sizeof(Request) && std::is_trivially_copyable_v<Copy>);
+    for (uint32_t i = 0; i < copies.size(); ++i)
+      copy_slot(&copies[i], &slot(taken_ + skip + i).request);
   }
 
   // From here on the next `count` requests are ours to answer.
@@ -118,7 +122,7 @@ class BackRing {
     std::atomic_ref<uint32_t>(word).store(value, order);
   }
   // One read of each word of the slot: the compiler may not go back to it.
-  static void copy_slot(Request* to, const Request* from) {
+  static void copy_slot(void* to, const Request* from) {
     static_assert(sizeof(Request) % sizeof(uint32_t) == 0);
     uint32_t words[sizeof(Request) / sizeof(uint32_t)];
     const auto* shared = reinterpret_cast<const volatile uint32_t*>(from);

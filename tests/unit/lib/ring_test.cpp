@@ -112,7 +112,7 @@ TEST_CASE("ring: slots are copied out in order and past the ring's end") {
   Rings rings(254);
   rings.put(4);
   netif::FromGuestRequest requests[3];
-  rings.back.copy_out(1, requests);
+  rings.back.copy_out(1, std::span(requests));
   for (uint32_t i = 0; i < 3; ++i) {
     CHECK(requests[i].gref == 101 + i);
     CHECK(requests[i].id == i + 1);
@@ -121,7 +121,7 @@ TEST_CASE("ring: slots are copied out in order and past the ring's end") {
     CHECK(requests[i].flags == 2);
   }
   rings.back.take(2);
-  rings.back.copy_out(0, {requests, 1});
+  rings.back.copy_out(0, std::span(requests, 1));
   CHECK(requests[0].gref == 102);
 }
 
@@ -228,7 +228,7 @@ TEST_CASE("ring: what was copied out stays as it was while the guest writes") { 
   });
   for (int i = 0; i < 20'000; ++i) {
     netif::FromGuestRequest request;
-    rings.back.copy_out(0, {&request, 1});
+    rings.back.copy_out(0, std::span(&request, 1));
     const uint32_t once = reinterpret_cast<volatile uint32_t&>(request.gref);
     REQUIRE(reinterpret_cast<volatile uint32_t&>(request.gref) == once);
   }
