@@ -86,7 +86,11 @@ struct GuestQueue {
   bool answered_this_turn = false;  // between the answers and their publication
   bool quarantined = false;
   bool in_backlogged = false;  // listed in the worker's queues with a backlog
-  bool draining = false;       // takes nothing from the guest any more
+  bool draining = false;       // until its backlog is gone; then it is detached
+  bool placed = false;         // the table in use has its vif
+
+  // Whether frames of the guest are taken: each has somewhere to go then.
+  bool takes_frames() const { return placed && !draining && !quarantined; }
 
   // The worker writes, anyone reads.
   QueueCounters counters = {};

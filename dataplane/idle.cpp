@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <array>
-#include <utility>
 
 #include "dataplane/to_guest/batch.hpp"
 
@@ -20,6 +19,16 @@ uint64_t cycles_of(uint32_t spin_us) {
 
 bool runs(const PortQueue* port) {
   return port->running.load(std::memory_order_acquire);
+}
+
+// Whether the queue has work already.
+bool arm(GuestQueue& queue) {
+  if (queue.quarantined) return false;
+  const bool requests = queue.takes_frames() && queue.from_guest.arm();
+  // Buffers that the guest posts matter only to frames that wait for them.
+  const bool buffers =
+      queue.backlog.count() > 0 && queue.to_guest.arm(slots_for(queue.backlog.at(0)));
+  return requests || buffers;
 }
 
 }  // namespace
@@ -50,17 +59,12 @@ void Idle::after_turn(bool busy, uint64_t now, uint32_t sleep_us_max, QueueSet& 
   armed_ = false;
 }
 
-// Whether there is work already.
+// Whether there is work already. A parked queue that has some becomes hot: the turn that looks once
+// more looks at all of those.
 bool Idle::arm_all(QueueSet& queues, std::span<PortQueue* const> ports) {
+  queues.unpark_if(arm);
   bool more = false;
-  for (const auto* list : {&std::as_const(queues.hot()), &queues.parked()}) {
-    for (GuestQueue* queue : *list) {
-      if (queue->quarantined) continue;
-      if (!queue->draining) more |= queue->from_guest.arm();
-      // Buffers that the guest posts matter only to frames that wait for them.
-      if (queue->backlog.count() > 0) more |= queue->to_guest.arm(slots_for(queue->backlog.at(0)));
-    }
-  }
+  for (GuestQueue* queue : queues.hot()) more |= arm(*queue);
   for (PortQueue* port : ports)
     if (port->receive_fd >= 0 && runs(port)) rte_eth_dev_rx_intr_enable(port->port, port->queue);
   return more;

@@ -22,8 +22,7 @@ bool has_requests(const GuestQueue& queue) {
 
 void QueueSet::add(GuestQueue& queue) {
   NETBACK_CHECK(hot_.size() + parked_.size() < limits::vifs_max);
-  queue.empty_turns = 0;
-  hot_.push_back(&queue);
+  make_hot(queue);
 }
 
 void QueueSet::remove(GuestQueue& queue) {
@@ -37,8 +36,7 @@ void QueueSet::look_at_parked() {
     GuestQueue* queue = parked_[next_parked_];
     if (!has_requests(*queue)) continue;
     erase(parked_, *queue);
-    queue->empty_turns = 0;
-    hot_.push_back(queue);
+    make_hot(*queue);
   }
 }
 

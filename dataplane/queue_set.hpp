@@ -21,18 +21,32 @@ class QueueSet {
 
   // Moves those of the next parked queues that have requests to the hot ones.
   void look_at_parked();
+  // Makes those parked queues hot of which it is true.
+  template <class Condition>
+  void unpark_if(Condition condition) {
+    std::erase_if(parked_, [&](GuestQueue* queue) {
+      if (!condition(*queue)) return false;
+      make_hot(*queue);
+      return true;
+    });
+  }
   // Notes how collect found a queue. True: it has had limits::empty_turns_before_parking empty
   // turns and is to be parked, once the turn has looked at the others.
   static bool note(GuestQueue& queue, bool had_requests);
   // Parks those that are due. Changes the order of the hot ones: never between two looks of a turn.
   void park_idle();
 
-  std::vector<GuestQueue*>& hot() { return hot_; }
+  const std::vector<GuestQueue*>& hot() const { return hot_; }
   const std::vector<GuestQueue*>& parked() const { return parked_; }
   // The hot queue at which the next turn starts, so that none is always first.
   uint32_t& cursor() { return cursor_; }
 
  private:
+  void make_hot(GuestQueue& queue) {
+    queue.empty_turns = 0;
+    hot_.push_back(&queue);
+  }
+
   std::vector<GuestQueue*> hot_;
   std::vector<GuestQueue*> parked_;
   uint32_t next_parked_ = 0;

@@ -93,6 +93,8 @@ bool Worker::apply(const Command& command) {
     std::erase(ports_, detach_port->port);
   } else if (const auto* use_table = std::get_if<UseTable>(&command.what)) {
     table_ = use_table->table;
+    for (const auto* list : {&queues_.hot(), &queues_.parked()})
+      for (GuestQueue* queue : *list) place(*queue);
   } else if (const auto* use_settings = std::get_if<UseSettings>(&command.what)) {
     use_settings->queue->settings = use_settings->settings;
   } else {
@@ -101,7 +103,13 @@ bool Worker::apply(const Command& command) {
   return true;
 }
 
+// A vif leaves the table before its queue is detached: from then on its frames stay in the ring.
+void Worker::place(GuestQueue& queue) const {
+  queue.placed = table_ != nullptr && table_->queue_of_vif(queue.vif) == &queue;
+}
+
 void Worker::attach(GuestQueue& queue) {
+  place(queue);
   queue.backlog_since = rte_rdtsc();
   queues_.add(queue);
 }

@@ -39,6 +39,7 @@ class Worker {
  private:
   void take_commands();
   bool apply(const Command& command);  // whether it is acked now, or later by finish_drains()
+  void place(GuestQueue& queue) const;
   void attach(GuestQueue& queue);
   void detach(GuestQueue& queue);
   void finish_drains(uint64_t now);

@@ -56,7 +56,7 @@ bool collect_queue(GuestQueue& queue, uint32_t share, uint64_t now, uint64_t gat
 void collect(QueueSet& queues, FromGuestBatch& batch, uint64_t now, uint64_t gather_cycles) {
   batch.clear();
   queues.look_at_parked();
-  auto& hot = queues.hot();
+  const auto& hot = queues.hot();
   if (hot.empty()) return;
   const auto queue_count = static_cast<uint32_t>(hot.size());
   const uint32_t share =
@@ -72,8 +72,8 @@ void collect(QueueSet& queues, FromGuestBatch& batch, uint64_t now, uint64_t gat
       break;
     }
     GuestQueue& queue = *hot[at];
-    const bool had_requests = !queue.quarantined && !queue.draining &&
-                              collect_queue(queue, share, now, gather_cycles, batch);
+    const bool had_requests =
+        queue.takes_frames() && collect_queue(queue, share, now, gather_cycles, batch);
     some_idle |= QueueSet::note(queue, had_requests);
     at = (at + 1) % queue_count;
   }

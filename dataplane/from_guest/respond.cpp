@@ -54,7 +54,8 @@ void respond(FromGuestBatch& batch, std::vector<GuestQueue*>& holding, EventChan
     run.queue->answered_this_turn = true;
   }
   std::erase_if(holding, [&](GuestQueue* queue) {
-    const bool more_comes = queue->answered_this_turn || queue->gathers_until != 0;
+    const bool more_comes =
+        queue->answered_this_turn || (queue->gathers_until != 0 && queue->takes_frames());
     const bool held = more_comes && queue->from_guest.unpublished() < limits::held_answers_max;
     queue->answered_this_turn = false;
     if (!held) publish(*queue, events);

@@ -91,6 +91,29 @@ TEST_CASE("idle: work starts the wait again") {
   CHECK(i.sleeps() == 0);
 }
 
+TEST_CASE(
+    "idle: a request of one of many parked queues keeps it awake, and the next turn sees it") {
+  Idling i;
+  std::vector<std::unique_ptr<TestGuest>> others;
+  for (uint16_t vif = 1; vif <= 3 * limits::parked_looks_per_turn; ++vif) {
+    others.push_back(std::make_unique<TestGuest>(vif));
+    i.queues.add(*others.back()->queue);
+    while (!QueueSet::note(*others.back()->queue, false)) {
+    }
+  }
+  i.queues.park_idle();
+  TestGuest& last = *others.back();
+  last.put_slot(1, 60);
+  last.from_guest.push();
+  i.now += 50 * i.us;
+  i.after_turn(false);
+  REQUIRE(i.armed());
+  FromGuestBatch batch;
+  from_guest::collect(i.queues, batch, i.now, 0);
+  REQUIRE(batch.run_count == 1);
+  CHECK(batch.runs[0].queue == last.queue.get());
+}
+
 TEST_CASE("idle: spin always never arms and never sleeps") {
   Idling i(Idle::spin_always);
   i.disarm();

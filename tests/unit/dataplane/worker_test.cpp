@@ -248,11 +248,11 @@ TEST_CASE("worker: a detached queue is not looked at any more, from the turn of 
   feed_guest(host, guest, 3);
   guest.put_frame(host.frame(elsewhere, guest), 8);
   guest.from_guest.push();
-  host.turn();  // now it has a backlog and held answers
-  host.use_table({0});
+  host.turn();
   guest.put_frame(host.frame(elsewhere, guest), 9);
   guest.from_guest.push();
-  host.turn();
+  host.turn();  // now it has a backlog and held answers
+  host.use_table({0});
   const uint32_t sequence = host.post(DetachQueue{guest.queue.get(), false});
   guest.from_guest.req_prod() = guest.to_guest.req_prod() = 10'000;
   guest.queue->answered_this_turn = true;
@@ -297,6 +297,38 @@ TEST_CASE("worker: a drain delivers what waits, takes nothing new, then acks") {
   CHECK(host.acked(sequence));
   CHECK(host.delivered(guest).size() == 3);
   CHECK(guest.count(QueueCounter::to_guest_drop_detached_frames) == 0);
+}
+
+TEST_CASE("worker: a vif that the table has no more sends nothing, until it is back in one") {
+  TestHost host;
+  TestGuest& guest = host.add_guest();
+  host.use_table({0});
+  const Bytes frame = host.frame(elsewhere, guest);
+  guest.put_frame(frame, 8);
+  guest.from_guest.push();
+  host.turn(3);
+  CHECK(guest.queue->from_guest.next_slot() == 0);
+  CHECK(guest.count(QueueCounter::from_guest_frames) == 0);
+  host.use_table();
+  host.turn(2);
+  CHECK(host.ports[0]->sent_bytes() == std::vector<Bytes>{frame});
+}
+
+TEST_CASE("worker: answers that wait for a group are published when the drain begins") {
+  TestHost host({.gather_us = 1'000'000});
+  TestGuest& guest = host.add_guest();
+  feed_guest(host, guest, 1);  // a backlog: the drain lasts
+  for (uint16_t i = 0; i < 10; ++i) guest.put_frame(host.frame(elsewhere, guest), i);
+  guest.from_guest.push();  // a stream
+  host.turn();
+  guest.put_frame(host.frame(elsewhere, guest), 10);
+  guest.from_guest.push();  // gathers
+  host.turn(3);
+  REQUIRE(guest.queue->from_guest.unpublished() == 10);
+  host.use_table({0});
+  host.post(DetachQueue{guest.queue.get(), true});
+  host.turn();
+  CHECK(guest.answers().size() == 10);
 }
 
 TEST_CASE("worker: a drain without a backlog is over at once") {
