@@ -46,7 +46,7 @@ namespace netback {
   X(to_guest_drop_stalled_frames, "the guest took none of its backlog for too long")               \
   X(to_guest_drop_copy_failed_frames, "the hypervisor refused a grant copy")                       \
   X(to_guest_drop_too_long_frames, "longer than the guest can take")                               \
-  X(to_guest_drop_detached_frames, "in the backlog when the guest left")
+  X(to_guest_drop_detached_frames, "the guest had left, or was quarantined")
 
 // Of one port queue.
 #define NETBACK_PORT_COUNTERS(X)                                                                   \

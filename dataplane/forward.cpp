@@ -23,14 +23,24 @@ class Forwarding {
     }
     const auto& to = rte_pktmbuf_mtod(frame, const rte_ether_hdr*)->dst_addr;
     if (rte_is_multicast_ether_addr(&to)) return flood(*segment, frame);
-    GuestQueue* const owner = table_.find(segment->port->port, to);
+    GuestQueue* const owner = find_owner(segment->port->port, to);
+    if (owner == nullptr && !from_vif(frame)) return stray(*segment, frame);
     if (!segment->unfiltered.empty()) show_unfiltered(*segment, frame, owner);
     if (owner != nullptr) return to_owner(*owner, frame);
-    if (from_vif(frame)) return to_port(*segment->port, frame);
-    drop(frame, segment->port->counters, PortCounter::port_drop_no_destination_frames);
+    to_port(*segment->port, frame);
   }
 
  private:
+  // Neighbours often have one destination: the table is asked once for a row of them.
+  GuestQueue* find_owner(uint16_t port, const rte_ether_addr& to) {
+    if (port != last_port_ || !rte_is_same_ether_addr(&to, &last_to_)) {
+      last_owner_ = table_.find(port, to);
+      last_port_ = port;
+      last_to_ = to;
+    }
+    return last_owner_;
+  }
+
   GuestQueue* sender(const rte_mbuf* frame) const {
     return from_vif(frame) ? table_.queue_of_vif(source_vif(frame)) : nullptr;
   }
@@ -50,6 +60,17 @@ class Forwarding {
       if (queue != sender(frame)) to_backlog(*queue, share(frame));
     if (port_too) return to_port(*segment.port, frame);
     rte_pktmbuf_free(frame);
+  }
+
+  // From the port, for nobody's address: those that see everything take it, the last one the frame
+  // itself.
+  void stray(const ForwardTable::Segment& segment, rte_mbuf* frame) {
+    const auto& takers = segment.unfiltered;
+    if (takers.empty())
+      return drop(frame, segment.port->counters, PortCounter::port_drop_no_destination_frames);
+    if (takers.size() > 1 && checksum_blank(frame)) complete_checksum(frame);
+    for (size_t i = 0; i + 1 < takers.size(); ++i) to_backlog(*takers[i], share(frame));
+    to_backlog(*takers.back(), frame);
   }
 
   // Vifs that see everything get frames that are not theirs as well.
@@ -73,7 +94,9 @@ class Forwarding {
   void to_backlog(GuestQueue& queue, rte_mbuf* frame) {
     if (frame->pkt_len > frame_bytes_max(queue, frame))
       return drop(frame, queue.counters, QueueCounter::to_guest_drop_too_long_frames);
-    if (queue.quarantined || queue.backlog.count() >= backlog_max(queue))
+    if (queue.quarantined)
+      return drop(frame, queue.counters, QueueCounter::to_guest_drop_detached_frames);
+    if (queue.backlog.count() >= backlog_max(queue))
       return drop(frame, queue.counters, QueueCounter::to_guest_drop_backlog_full_frames);
     if (queue.backlog.count() == 0) queue.backlog_since = now_;
     queue.backlog.push(frame);
@@ -102,6 +125,9 @@ class Forwarding {
   const FramePool& pool_;
   std::vector<GuestQueue*>& backlogged_;
   const uint64_t now_;
+  uint16_t last_port_ = UINT16_MAX;  // of the frame before: no port has this number
+  rte_ether_addr last_to_{};
+  GuestQueue* last_owner_ = nullptr;
   uint32_t free_buffers_ = unknown;  // asked once a turn, and only when a frame waits
 };
 

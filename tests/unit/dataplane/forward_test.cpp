@@ -144,6 +144,41 @@ TEST_CASE("forward: an unfiltered vif sees everything of its port, once") {
   CHECK(f.delivered(all).empty());
 }
 
+TEST_CASE("forward: what only those see that see everything is no drop") {
+  for (const uint32_t takers : {1u, 2u}) {
+    Forwarding f(1);
+    for (uint32_t i = 0; i < takers; ++i) f.add_guest(0, false).post_buffers(20);
+    const Bytes stray = make_frame(elsewhere, {{2, 3, 3, 3, 3, 3}}, 60);
+    f.arrive(stray);
+    for (uint32_t i = 1; i <= takers; ++i) CHECK(f.delivered(*f.guests[i]) == Frames{stray});
+    CHECK(f.delivered(*f.guests[0]).empty());
+    CHECK(f.ports[0]->count(PortCounter::port_drop_no_destination_frames) == 0);
+  }
+}
+
+TEST_CASE("forward: frames of one turn to changing addresses and on two ports find their owners") {
+  Forwarding f(2, 2);
+  TestGuest& apart = f.add_guest_with_mac(f.guests[0]->settings.mac, 1);
+  apart.post_buffers(20);
+  const Bytes to_0 = make_frame(f.guests[0]->settings.mac, elsewhere, 60);
+  const Bytes to_1 = make_frame(f.guests[1]->settings.mac, elsewhere, 60);
+  const Bytes stray = make_frame(elsewhere, {{2, 3, 3, 3, 3, 3}}, 60);
+  for (const Bytes& bytes : {to_0, to_0, to_1, stray, to_0, to_1}) f.ports[0]->feed(bytes);
+  f.ports[1]->feed(to_0);
+  f.turn();
+  CHECK(f.delivered(*f.guests[0]) == Frames{to_0, to_0, to_0});
+  CHECK(f.delivered(*f.guests[1]) == Frames{to_1, to_1});
+  CHECK(f.delivered(apart) == Frames{to_0});
+}
+
+TEST_CASE("forward: for a quarantined vif: dropped and counted as of one that left") {
+  Forwarding f(2);
+  f.guests[1]->queue->quarantined = true;
+  f.arrive(make_frame(f.guests[1]->settings.mac, elsewhere, 60));
+  CHECK(f.guests[1]->count(QueueCounter::to_guest_drop_detached_frames) == 1);
+  CHECK(f.guests[1]->queue->backlog.count() == 0);
+}
+
 TEST_CASE("forward: a vif on another port is not reached") {
   Forwarding f(1, 2);
   TestGuest& apart = f.add_guest(1);

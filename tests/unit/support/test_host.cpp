@@ -39,8 +39,8 @@ TestGuest& TestHost::add_guest(uint32_t port, bool filtered, uint32_t ring_start
   return attach({ports.at(port)->queue.port, filtered, {{2, 0, 0, 0, 0, number}}}, ring_start);
 }
 
-TestGuest& TestHost::add_guest_with_mac(const rte_ether_addr& mac) {
-  return attach({ports.at(0)->queue.port, true, mac}, 0);
+TestGuest& TestHost::add_guest_with_mac(const rte_ether_addr& mac, uint32_t port) {
+  return attach({ports.at(port)->queue.port, true, mac}, 0);
 }
 
 void TestHost::use_table(const std::vector<uint16_t>& without) {

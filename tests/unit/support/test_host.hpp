@@ -25,7 +25,7 @@ class TestHost : public Bench {
   // A guest on a port, attached and in the table. Its vif's index is its number in `guests`.
   TestGuest& add_guest(uint32_t port = 0, bool filtered = true, uint32_t ring_start = 0);
   // The same, of the address of another: a guest migrating onto its own host.
-  TestGuest& add_guest_with_mac(const rte_ether_addr& mac);
+  TestGuest& add_guest_with_mac(const rte_ether_addr& mac, uint32_t port = 0);
   // Makes and uses a table of everything but these vifs.
   void use_table(const std::vector<uint16_t>& without = {});
 
