@@ -224,6 +224,8 @@ class XenHost:
     def run(self, where, command, timeout=30):
         """The same for a command that must succeed; its output."""
         status, output = self.run_any(where, command, timeout)
+        if status >= 128:  # ended by a signal: the kernel says where
+            output += self.run_any(where, "dmesg | tail -n 5")[1]
         if status != 0:
             raise CommandFailed(f"{where}$ {command}\nstatus {status}\n{output}")
         return output
