@@ -21,7 +21,8 @@ void arm_fault(Machine& machine, FaultKind kind, uint64_t seed, uint32_t one_in,
   fault.at = at;
 }
 
-bool strikes_now(Fault& fault) {
+bool strikes_now(Machine& machine, FaultKind kind) {
+  Fault& fault = machine.faults[static_cast<uint32_t>(kind)];
   bool now = false;
   for (uint32_t left = fault.at; left > 0 && !now;)
     if (fault.at.compare_exchange_weak(left, left - 1)) {

@@ -6,13 +6,15 @@
 namespace xenlab {
 
 void arm_fault(Machine& machine, FaultKind kind, uint64_t seed, uint32_t one_in, uint32_t at);
-bool strikes_now(Fault& fault);
+bool strikes_now(Machine& machine, FaultKind kind);
+
+inline bool is_armed(const Machine& machine, FaultKind kind) {
+  const Fault& fault = machine.faults[static_cast<uint32_t>(kind)];
+  return fault.one_in != 0 || fault.at != 0;
+}
 
 inline bool strikes(Machine& machine, FaultKind kind) {
-  Fault& fault = machine.faults[static_cast<uint32_t>(kind)];
-  if (fault.one_in == 0 && fault.at == 0) [[likely]]
-    return false;
-  return strikes_now(fault);
+  return is_armed(machine, kind) && strikes_now(machine, kind);
 }
 
 }  // namespace xenlab

@@ -50,12 +50,7 @@ int16_t look_up(const Machine& machine, uint16_t user, uint32_t granter_number, 
                 bool write, uint32_t& page) {
   const auto slot = find_domain(machine, granter_number);
   if (!slot) return GNTST_bad_domain;
-  if (reference >= grants_per_domain) return GNTST_bad_gntref;
-  const uint64_t word = machine.domains[*slot].grants[reference].word;
-  if ((word & Grant::in_use) == 0 || Grant::grantee(word) != user) return GNTST_general_error;
-  if (write && (word & Grant::read_only) != 0) return GNTST_general_error;
-  page = Grant::page(word);
-  return GNTST_okay;
+  return look_up(machine.domains[*slot], user, reference, write, page);
 }
 
 std::optional<uint32_t> note_mapping(Here& here, uint32_t granter, uint32_t reference) {

@@ -4,6 +4,8 @@
 #include <optional>
 #include <string_view>
 
+#include <xen/grant_table.h>
+
 #include "lib/xenlab/abi/machine.hpp"
 
 namespace xenlab {
@@ -17,7 +19,17 @@ std::optional<uint32_t> share_page(Here& here, uint32_t slot, uint16_t grantee, 
 // is, as Linux's gntalloc cannot end it either.
 void end_share(Here& here, uint32_t slot, uint32_t reference);
 
-// GNTST_okay and the page, or why domain `user` may not use the reference.
+// GNTST_okay and the page, or why domain `user` may not use the granter's reference.
+inline int16_t look_up(const Domain& granter, uint16_t user, uint32_t reference, bool write,
+                       uint32_t& page) {
+  if (reference >= grants_per_domain) return GNTST_bad_gntref;
+  const uint64_t word = granter.grants[reference].word.load(std::memory_order_acquire);
+  if ((word & Grant::in_use) == 0 || Grant::grantee(word) != user) return GNTST_general_error;
+  if (write && (word & Grant::read_only) != 0) return GNTST_general_error;
+  page = Grant::page(word);
+  return GNTST_okay;
+}
+// The same, of a domain by its number.
 int16_t look_up(const Machine& machine, uint16_t user, uint32_t granter_number, uint32_t reference,
                 bool write, uint32_t& page);
 
