@@ -74,11 +74,9 @@ bool Traffic::over(uint64_t frames) const {
          (options_.seconds > 0 && now() - started_ >= options_.seconds);
 }
 
+// Polling, it looks again at once: where a hypervisor traps PAUSE it is no short wait.
 void Traffic::pause() {
-  if (options_.events)
-    frontend_.wait(10);
-  else
-    _mm_pause();
+  if (options_.events) frontend_.wait(10);
 }
 
 // Frames longer than a page take several slots; false: not enough buffers are free.
@@ -97,9 +95,13 @@ bool Traffic::put_frame(uint64_t number) {
     const uint32_t from = i * netif::page_bytes;
     const uint32_t here = std::min(options_.bytes - from, netif::page_bytes);
     uint8_t* bytes = frontend_.from_guest_page(buffers[i]);
-    std::copy_n(&frame_[from], options_.numbered ? here : std::min(here, number_at), bytes);
+    if (options_.numbered)
+      std::copy_n(&frame_[from], here, bytes);
+    else if (i == 0)
+      std::copy_n(frame_.data(), number_at, bytes);
     if (i == 0) {
-      put_be16(bytes + udp_at, 1024 + static_cast<uint32_t>(number % options_.flows));
+      if (options_.flows > 1)
+        put_be16(bytes + udp_at, 1024 + static_cast<uint32_t>(number % options_.flows));
       std::copy_n(reinterpret_cast<const uint8_t*>(&number), sizeof(number), bytes + number_at);
     }
     for (uint32_t at = i == 0 ? number_at + 8 : 0; options_.numbered && at < here; ++at)
@@ -142,17 +144,17 @@ void Traffic::wait_for_answers() {
 
 void Traffic::receive() {
   Frontend::Received received;
-  uint32_t posted = 0;
   while (!over(received_)) {
-    bool any = false;
-    while (frontend_.receive(received)) {
-      any = true;
+    uint32_t posted = 0;
+    while (posted < options_.burst && frontend_.receive(received)) {
       check_frame(received);
       frontend_.post(received.buffer);
-      if (++posted % options_.burst == 0) frontend_.push_to_guest();
+      ++posted;
     }
-    if (any) frontend_.push_to_guest();
-    if (!any) pause();
+    if (posted > 0)
+      frontend_.push_to_guest();
+    else
+      pause();
   }
 }
 

@@ -2,8 +2,8 @@
 // it is told, lies included.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
-
 #include <cstdint>
 #include <cstring>
 #include <optional>
@@ -24,7 +24,7 @@ class FrontRing {
   // Initialises the page as a frontend does (SHARED_RING_INIT), from index `start` on.
   explicit FrontRing(void* page, uint32_t start = 0) : shared_(static_cast<Shared*>(page)) {
     std::memset(page, 0, netif::page_bytes);
-    shared_->req_prod = shared_->rsp_prod = produced_ = consumed_ = start;
+    shared_->req_prod = shared_->rsp_prod = produced_ = consumed_ = answered_ = start;
     shared_->req_event = shared_->rsp_event = start + 1;
   }
 
@@ -43,15 +43,21 @@ class FrontRing {
     return produced_ - std::atomic_ref(shared_->req_event).load() < produced_ - before;
   }
 
-  // The next published response.
-  std::optional<Response> get() {
-    if (std::atomic_ref(shared_->rsp_prod).load(std::memory_order_acquire) == consumed_)
-      return std::nullopt;
-    return slot(consumed_++).response;
+  // The next published response, if there is one.
+  bool take(Response& response) {
+    if (!has_response()) return false;
+    response = slot(consumed_++).response;
+    return true;
   }
-  // Whether get() has one.
-  bool has_response() const {
-    return std::atomic_ref(shared_->rsp_prod).load(std::memory_order_acquire) != consumed_;
+  std::optional<Response> get() {
+    Response response;
+    return take(response) ? std::optional(response) : std::nullopt;
+  }
+  // Whether get() has one. The shared word is read only when all that it said before is consumed:
+  // its cache line is the backend's as well.
+  bool has_response() {
+    if (answered_ == consumed_) look_for_answers();
+    return answered_ != consumed_;
   }
   // Asks for a notification with the `ahead`th response from here.
   void ask_event(uint32_t ahead = 1) { shared_->rsp_event = consumed_ + ahead; }
@@ -67,6 +73,15 @@ class FrontRing {
   Slot& slot(uint32_t position) { return shared_->slots[position & (size - 1)]; }
 
  private:
+  // Requests will be put where the answers are: those cache lines come for writing, and together.
+  void look_for_answers() {
+    answered_ = std::atomic_ref(shared_->rsp_prod).load(std::memory_order_acquire);
+    if (answered_ - consumed_ > size) return;  // no honest backend
+    for (uint32_t at = consumed_; at != answered_; at += std::min(slots_per_line, answered_ - at))
+      __builtin_prefetch(&slot(at), 1);
+  }
+
+  static constexpr uint32_t slots_per_line = 64 / sizeof(Slot);
   struct Shared {
     uint32_t req_prod, req_event, rsp_prod, rsp_event;
     uint8_t pad[48];
@@ -75,6 +90,7 @@ class FrontRing {
   Shared* shared_;
   uint32_t produced_ = 0;
   uint32_t consumed_ = 0;
+  uint32_t answered_ = 0;  // rsp_prod as last read
 };
 
 using FromGuestFrontRing = FrontRing<netif::FromGuestRequest, netif::FromGuestResponse>;

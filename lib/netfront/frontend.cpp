@@ -172,24 +172,25 @@ void Frontend::push_from_guest() {
 
 uint32_t Frontend::reap() {
   uint32_t count = 0;
-  while (const auto answer = from_guest_->get()) {
+  netif::FromGuestResponse answer;
+  while (from_guest_->take(answer)) {
     ++count;
-    if (answer->status == NETIF_RSP_NULL) continue;
-    if (answer->id >= slots || !under_way_[answer->id]) {
+    if (answer.status == NETIF_RSP_NULL) continue;
+    if (answer.id >= slots || !under_way_[answer.id]) {
       ++bad_answers_;
       continue;
     }
-    under_way_[answer->id] = false;
-    free_.push_back(answer->id);
-    if (answer->status != NETIF_RSP_OKAY) ++errors_;
+    under_way_[answer.id] = false;
+    free_.push_back(answer.id);
+    if (answer.status != NETIF_RSP_OKAY) ++errors_;
   }
   return count;
 }
 
 bool Frontend::receive(Received& received) {
-  const auto response = to_guest_->get();
-  if (!response) return false;
-  received = {response->id, response->offset, response->status, response->flags};
+  netif::ToGuestResponse response;
+  if (!to_guest_->take(response)) return false;
+  received = {response.id, response.offset, response.status, response.flags};
   return true;
 }
 

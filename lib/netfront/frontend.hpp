@@ -95,8 +95,8 @@ class Frontend {
   evtchn_port_t ports_[2] = {};
   std::unique_ptr<FromGuestFrontRing> from_guest_;
   std::unique_ptr<ToGuestFrontRing> to_guest_;
-  std::vector<uint16_t> free_;   // from_guest buffers
-  std::vector<bool> under_way_;  // by from_guest buffer
+  std::vector<uint16_t> free_;      // from_guest buffers
+  std::vector<uint8_t> under_way_;  // by from_guest buffer: 1 or 0
   uint64_t errors_ = 0, bad_answers_ = 0;
 };
 
