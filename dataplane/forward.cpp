@@ -92,7 +92,7 @@ class Forwarding {
   void to_port(PortQueue& port, rte_mbuf* frame) { port.outgoing.push(frame); }
 
   void to_backlog(GuestQueue& queue, rte_mbuf* frame) {
-    if (frame->pkt_len > frame_bytes_max(queue, frame))
+    if (too_long(queue, frame)) [[unlikely]]
       return drop(frame, queue.counters, QueueCounter::to_guest_drop_too_long_frames);
     if (queue.quarantined)
       return drop(frame, queue.counters, QueueCounter::to_guest_drop_detached_frames);
@@ -106,16 +106,18 @@ class Forwarding {
   }
 
   // Without feature-sg the guest takes one slot a frame: a page.
-  static uint32_t frame_bytes_max(const GuestQueue& queue, const rte_mbuf* frame) {
+  static bool too_long(const GuestQueue& queue, const rte_mbuf* frame) {
+    const VifSettings& settings = *queue.settings;
+    if (frame->pkt_len > netif::page_bytes && !settings.takes_chains) return true;
+    if (frame->pkt_len <= settings.frame_bytes_max) return false;
     const auto* ethernet = rte_pktmbuf_mtod(frame, const rte_ether_hdr*);
     const bool tagged = ethernet->ether_type == rte_cpu_to_be_16(RTE_ETHER_TYPE_VLAN);
-    const uint32_t agreed = queue.settings->frame_bytes_max + (tagged ? limits::vlan_tag_bytes : 0);
-    return queue.settings->takes_chains ? agreed : std::min(agreed, netif::page_bytes);
+    return !tagged || frame->pkt_len > settings.frame_bytes_max + limits::vlan_tag_bytes;
   }
 
   // Dead guests share what is free and never starve the living (design 4.7).
   uint32_t backlog_max(const GuestQueue& queue) {
-    if (free_buffers_ == unknown) free_buffers_ = pool_.free_buffers();
+    if (free_buffers_ == unknown) free_buffers_ = pool_.free_buffers_here();
     return std::min(
         {queue.settings->backlog_frames_max, limits::backlog_frames_max, free_buffers_ / 2});
   }

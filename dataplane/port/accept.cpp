@@ -1,6 +1,7 @@
 #include "dataplane/port/accept.hpp"
 
 #include <rte_ethdev.h>
+#include <rte_prefetch.h>
 
 #include "dataplane/offload.hpp"
 
@@ -28,6 +29,7 @@ void accept(std::span<PortQueue* const> ports, FrameBatch& frames) {
         rte_eth_rx_burst(port->port, port->queue, arrived, limits::port_burst_frames);
     if (count == 0) continue;
     uint64_t bytes = 0;
+    for (uint16_t i = 0; i < count; ++i) rte_prefetch0(rte_pktmbuf_mtod(arrived[i], void*));
     for (uint16_t i = 0; i < count; ++i) {
       bytes += arrived[i]->pkt_len;
       // A frame whose header cannot be read goes nowhere (seed S6).

@@ -32,13 +32,10 @@ void plan_delivery(ToGuestBatch& batch, Delivery& delivery) {
   const rte_mbuf* piece = delivery.frame;
   uint32_t at = 0, left = delivery.frame->pkt_len;
   delivery.first_copy = static_cast<uint16_t>(batch.copies.count());
-  for (uint32_t i = 0; i < delivery.slot_count; ++i) {
+  for (uint32_t i = 0; i < delivery.slot_count && !delivery.bad_reference; ++i) {
     const uint32_t here = std::min(left, netif::page_bytes);
     const uint32_t reference = batch.slots[delivery.first_slot + i].gref;
-    if (!plan_slot(batch.copies, reference, piece, at, here)) {
-      delivery.bad_reference = true;
-      break;
-    }
+    delivery.bad_reference = !plan_slot(batch.copies, reference, piece, at, here);
     left -= here;
   }
   delivery.copy_count = static_cast<uint16_t>(batch.copies.count() - delivery.first_copy);
@@ -56,27 +53,42 @@ uint32_t copies_for(const rte_mbuf* frame) {
   return slots_for(frame) * 2 + frame->nb_segs * 2;
 }
 
+// Adds a delivery for each frame of the backlog from number `frame` on for which there are slots
+// and, with the worst of cuts, room; the number of slots that they take.
+uint32_t choose_frames(GuestQueue& queue, uint32_t frame, uint32_t slots_max, ToGuestBatch& batch) {
+  uint32_t room = batch.copies.room(), taken = 0;
+  for (; frame < queue.backlog.count(); ++frame) {
+    rte_mbuf* mbuf = queue.backlog.at(frame);
+    const uint32_t slots = slots_for(mbuf), copies = copies_for(mbuf);
+    if (taken + slots > slots_max || copies > room) break;
+    settle_checksum(mbuf, *queue.settings);
+    batch.deliveries[batch.delivery_count++] = {
+        .queue = &queue,
+        .frame = mbuf,
+        .first_slot = static_cast<uint16_t>(batch.slot_count + taken),
+        .slot_count = static_cast<uint16_t>(slots),
+        .first_copy = 0,
+        .copy_count = 0,
+        .bad_reference = false};
+    room -= copies;
+    taken += slots;
+  }
+  return taken;
+}
+
+// Outline: which frames; their slots, all copied out of the ring at once, so that its cache lines
+// come from the guest's core together; where each goes. Cuts are rarely the worst: what room is
+// left then is for more frames.
 uint32_t plan_queue(GuestQueue& queue, uint32_t posted, ToGuestBatch& batch) {
   const uint32_t slots_max = std::min({posted, limits::queue_to_guest_slots_max,
                                        limits::turn_to_guest_slots_max - batch.slot_count});
-  uint32_t taken = 0;
-  for (uint32_t i = 0; i < queue.backlog.count(); ++i) {
-    rte_mbuf* frame = queue.backlog.at(i);
-    const uint32_t slots = slots_for(frame);
-    if (taken + slots > slots_max || copies_for(frame) > batch.copies.room()) break;
-    settle_checksum(frame, *queue.settings);
+  const uint32_t first = batch.delivery_count;
+  uint32_t taken = 0, next = first;
+  while (const uint32_t slots = choose_frames(queue, next - first, slots_max - taken, batch)) {
     queue.to_guest.copy_out(taken, std::span(&batch.slots[batch.slot_count], slots));
-    Delivery& delivery = batch.deliveries[batch.delivery_count++];
-    delivery = {.queue = &queue,
-                .frame = frame,
-                .first_slot = static_cast<uint16_t>(batch.slot_count),
-                .slot_count = static_cast<uint16_t>(slots),
-                .first_copy = 0,
-                .copy_count = 0,
-                .bad_reference = false};
-    plan_delivery(batch, delivery);
     batch.slot_count += slots;
     taken += slots;
+    for (; next < batch.delivery_count; ++next) plan_delivery(batch, batch.deliveries[next]);
   }
   return taken;
 }

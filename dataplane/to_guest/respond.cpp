@@ -1,6 +1,7 @@
 #include "dataplane/to_guest/respond.hpp"
 
 #include <algorithm>
+#include <array>
 
 namespace netback::to_guest {
 namespace {
@@ -35,20 +36,32 @@ void answer_delivery(const ToGuestBatch& batch, const Delivery& delivery, bool c
   }
 }
 
-void finish(const ToGuestBatch& batch, const Delivery& delivery, uint64_t now) {
-  GuestQueue& queue = *delivery.queue;
-  const bool copied =
-      !delivery.bad_reference && batch.copies.ok(delivery.first_copy, delivery.copy_count);
-  answer_delivery(batch, delivery, copied);
-  queue.backlog.pop(1);
+// Deliveries [first, end), all of one queue. Frames are freed together.
+void finish(const ToGuestBatch& batch, uint32_t first, uint32_t end, uint64_t now) {
+  GuestQueue& queue = *batch.deliveries[first].queue;
+  std::array<rte_mbuf*, limits::turn_to_guest_slots_max> copied_frames;
+  uint32_t frames = 0;
+  uint64_t bytes = 0, slots = 0;
+  for (uint32_t d = first; d < end; ++d) {
+    const Delivery& delivery = batch.deliveries[d];
+    const bool copied =
+        !delivery.bad_reference && batch.copies.ok(delivery.first_copy, delivery.copy_count);
+    answer_delivery(batch, delivery, copied);
+    slots += delivery.slot_count;
+    if (!copied) {
+      drop(delivery.frame, queue.counters, QueueCounter::to_guest_drop_copy_failed_frames);
+      continue;
+    }
+    bytes += delivery.frame->pkt_len;
+    copied_frames[frames++] = delivery.frame;
+  }
+  rte_pktmbuf_free_bulk(copied_frames.data(), frames);
+  queue.backlog.pop(end - first);
   queue.backlog_since = now;
   queue.stalled.store(false, std::memory_order_relaxed);
-  queue.counters.add(QueueCounter::to_guest_slots, delivery.slot_count);
-  if (!copied)
-    return drop(delivery.frame, queue.counters, QueueCounter::to_guest_drop_copy_failed_frames);
-  queue.counters.add(QueueCounter::to_guest_frames);
-  queue.counters.add(QueueCounter::to_guest_bytes, delivery.frame->pkt_len);
-  rte_pktmbuf_free(delivery.frame);
+  queue.counters.add(QueueCounter::to_guest_slots, slots);
+  queue.counters.add(QueueCounter::to_guest_frames, frames);
+  queue.counters.add(QueueCounter::to_guest_bytes, bytes);
 }
 
 void publish(GuestQueue& queue, EventChannels& events) {
@@ -62,12 +75,11 @@ void publish(GuestQueue& queue, EventChannels& events) {
 
 void respond(ToGuestBatch& batch, std::vector<GuestQueue*>& backlogged, EventChannels& events,
              uint64_t now) {
-  for (uint32_t d = 0; d < batch.delivery_count; ++d) {
-    finish(batch, batch.deliveries[d], now);
-    GuestQueue* queue = batch.deliveries[d].queue;
-    const bool last_of_queue =
-        d + 1 == batch.delivery_count || batch.deliveries[d + 1].queue != queue;
-    if (last_of_queue) publish(*queue, events);
+  for (uint32_t first = 0, end = 0; first < batch.delivery_count; first = end) {
+    GuestQueue* queue = batch.deliveries[first].queue;
+    while (end < batch.delivery_count && batch.deliveries[end].queue == queue) ++end;
+    finish(batch, first, end, now);
+    publish(*queue, events);
   }
   std::erase_if(backlogged, [](GuestQueue* queue) {
     queue->in_backlogged = queue->backlog.count() > 0;

@@ -5,8 +5,6 @@
 
 #include <algorithm>
 
-#include "lib/netif/netif.hpp"
-
 namespace netback {
 
 MappedPage::~MappedPage() {
@@ -54,29 +52,19 @@ void CopyPlan::begin_vif(uint16_t domain) {
   vif_starts_.push_back(count_);
 }
 
-bool CopyPlan::add(uint32_t reference, uint32_t offset, void* local, uint32_t bytes) {
-  if (reference < netif::first_reference) return false;
-  if (offset > netif::page_bytes || bytes > netif::page_bytes - offset) return false;
+bool CopyPlan::add_pieces(uint32_t reference, uint32_t offset, uint8_t* local, uint32_t bytes) {
   const uint32_t before = count_;
-  auto* at = static_cast<uint8_t*>(local);
   while (bytes > 0) {
     const auto page_left =
         netif::page_bytes -
-        static_cast<uint32_t>(reinterpret_cast<uintptr_t>(at) % netif::page_bytes);
+        static_cast<uint32_t>(reinterpret_cast<uintptr_t>(local) % netif::page_bytes);
     const uint32_t piece = std::min(bytes, page_left);
     if (count_ == segments_.size()) {
       count_ = before;
       return false;
     }
-    auto& segment = segments_[count_++];
-    auto& foreign = direction_ == Direction::from_guest ? segment.source : segment.dest;
-    auto& ours = direction_ == Direction::from_guest ? segment.dest : segment.source;
-    foreign.foreign = {.ref = reference, .offset = static_cast<uint16_t>(offset), .domid = domain_};
-    ours.virt = at;
-    segment.len = static_cast<uint16_t>(piece);
-    segment.flags = direction_ == Direction::from_guest ? GNTCOPY_source_gref : GNTCOPY_dest_gref;
-    segment.status = GNTST_general_error;
-    at += piece;
+    add_piece(reference, offset, local, piece);
+    local += piece;
     offset += piece;
     bytes -= piece;
   }
@@ -98,12 +86,6 @@ void CopyPlan::run_vif_by_vif(Grants& grants) {
     if (range.empty() || grants.copy(range)) continue;
     for (auto& segment : range) segment.status = GNTST_general_error;
   }
-}
-
-bool CopyPlan::ok(uint32_t first, uint32_t count) const {
-  NETBACK_CHECK(first + count <= count_);
-  return std::all_of(segments_.begin() + first, segments_.begin() + first + count,
-                     [](const auto& segment) { return segment.status == GNTST_okay; });
 }
 
 }  // namespace netback

@@ -8,7 +8,9 @@
 #include <span>
 #include <vector>
 
+#include "lib/base/check.hpp"
 #include "lib/base/result.hpp"
+#include "lib/netif/netif.hpp"
 
 namespace netback {
 
@@ -69,14 +71,27 @@ class CopyPlan {
   // Plans one slot's bytes from or to `local`, cut where a local page ends (a straddling copy would
   // be two operations for the kernel anyway). False, and nothing planned, when the guest's side is
   // out of bounds (reference reserved, offset + bytes beyond the page) or the plan is full.
-  bool add(uint32_t reference, uint32_t offset, void* local, uint32_t bytes);
+  bool add(uint32_t reference, uint32_t offset, void* local, uint32_t bytes) {
+    if (reference < netif::first_reference) return false;
+    if (offset > netif::page_bytes || bytes > netif::page_bytes - offset) return false;
+    const auto at_in_page = reinterpret_cast<uintptr_t>(local) % netif::page_bytes;
+    if (at_in_page + bytes > netif::page_bytes || count_ == segments_.size()) [[unlikely]]
+      return add_pieces(reference, offset, static_cast<uint8_t*>(local), bytes);
+    if (bytes > 0) add_piece(reference, offset, local, bytes);
+    return true;
+  }
 
   // Runs everything in one call; when the call fails, once more vif by vif, so that only the vif
   // at fault loses its frames. Returns the number of library calls made.
   uint32_t run(Grants& grants);
 
   // Whether the segments [first, first + count) were all copied. After run().
-  bool ok(uint32_t first, uint32_t count) const;
+  bool ok(uint32_t first, uint32_t count) const {
+    NETBACK_CHECK(first + count <= count_);
+    int failed = 0;
+    for (uint32_t i = first; i < first + count; ++i) failed |= segments_[i].status;
+    return failed == GNTST_okay;
+  }
 
   uint32_t count() const { return count_; }
   uint32_t room() const { return static_cast<uint32_t>(segments_.size()) - count_; }
@@ -85,7 +100,20 @@ class CopyPlan {
   }
 
  private:
+  bool add_pieces(uint32_t reference, uint32_t offset, uint8_t* local, uint32_t bytes);
   void run_vif_by_vif(Grants& grants);
+
+  void add_piece(uint32_t reference, uint32_t offset, void* local, uint32_t bytes) {
+    auto& segment = segments_[count_++];
+    const bool from_guest = direction_ == Direction::from_guest;
+    auto& foreign = from_guest ? segment.source : segment.dest;
+    auto& ours = from_guest ? segment.dest : segment.source;
+    foreign.foreign = {.ref = reference, .offset = static_cast<uint16_t>(offset), .domid = domain_};
+    ours.virt = local;
+    segment.len = static_cast<uint16_t>(bytes);
+    segment.flags = from_guest ? GNTCOPY_source_gref : GNTCOPY_dest_gref;
+    segment.status = GNTST_general_error;
+  }
 
   Direction direction_;
   uint16_t domain_ = 0;
