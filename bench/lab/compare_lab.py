@@ -2,18 +2,23 @@
 
 Virtual CPUs move under us, and the distance between the two decides more than any code: each window
 is classed by the round trip of a cache line measured before and after it. A window whose class
-changed meanwhile is in no row, and said on standard error."""
+changed meanwhile is in no row, and said on standard error. Beside each row stands what rings and
+copies alone allow on the same CPUs (bench/micro/ring_limit)."""
 
 import statistics
 import sys
 import time
 
 import report
-from sides import Ours, VhostUser, give_hugepages_back, round_trip_ns, take_hugepages
+from sides import (Ours, RingLimit, VhostUser, give_hugepages_back, numbered_frames,
+                   round_trip_ns, take_hugepages)
 
-SIZES = (64, 1518)
+SIZES = (64, 128, 256, 512, 1024, 1518)
+LONGEST = 65_535  # a frame of 17 slots; net_null gives no more than a buffer holds
 CASES = {f"lab_{direction}_{size}": (direction, size)
-         for size in SIZES for direction in ("from_guest", "to_guest")}
+         for size in SIZES for direction in ("from_guest", "to_guest", "both")}
+CASES["lab_from_guest_64k"] = ("from_guest", LONGEST)
+NUMBERED = 100_000  # frames of each case that are numbered and checked, in a window of their own
 NEAR_NS_MAX = 150
 HUGEPAGES = 640
 CLASS_WINDOWS_MIN = 5
@@ -30,9 +35,12 @@ def class_of(before, after):
     return "mixed" if near[0] != near[1] else "near" if near[0] else "far"
 
 
-def sides():
-    """Ours, and each ring of the rival with and without vector instructions."""
+def sides(direction, size):
+    """Ours, the limit where there is one, and each ring of the rival with and without vector
+    instructions."""
     yield Ours()
+    if direction != "both" and size <= RingLimit.BYTES_MAX:
+        yield RingLimit()
     for ring in ("split", "packed"):
         for vectorized in (False, True):
             yield VhostUser(ring, vectorized)
@@ -41,7 +49,8 @@ def sides():
 def measure_case(name, options):
     """By class: the windows of each side, by its position in sides()."""
     direction, size = CASES[name]
-    takers = list(sides())
+    takers = list(sides(direction, size))
+    say(f"{name}: {numbered_frames(direction, size, NUMBERED)}")
     classes = {}
     before = round_trip_ns()
     for window in range(options.windows):
@@ -58,8 +67,18 @@ def measure_case(name, options):
 
 
 def rows_of(name, takers, classes, windows_min):
-    """A row for each class and ring; the better half of a ring's two is the one compared."""
+    """A row for each class and ring; the better half of a ring's two is the one compared. The limit
+    is a row of its own and stands in the others."""
     for classed, values in sorted(classes.items()):
+        limit = next((values[position] for position, side in enumerate(takers)
+                      if isinstance(side, RingLimit) and position in values), [])
+        more = {"rtt_class": classed}
+        if classed != "mixed" and 0 in values and len(limit) >= windows_min:
+            top = statistics.median(limit)
+            more |= {"limit": round(top), "limit_pct": round(
+                100 * statistics.median(values[0]) / top, 1)}
+            yield report.row(name.replace("lab_", "lab_limit_"), "frames/s", "more", values[0],
+                             limit, "ring_limit", **more)
         for ring in ("split", "packed"):
             rivals = [values[position] for position, side in enumerate(takers)
                       if side.name == f"vhost-user-{ring}" and position in values]
@@ -69,8 +88,7 @@ def rows_of(name, takers, classes, windows_min):
                 say(f"{name} {classed}, {ring}: {len(ours)} windows of ours, {len(best)} of the "
                     "rival's: no row")
                 continue
-            yield report.row(name, "frames/s", "more", ours, best, f"vhost-user-{ring}",
-                             rtt_class=classed)
+            yield report.row(name, "frames/s", "more", ours, best, f"vhost-user-{ring}", **more)
 
 
 def run(options):
@@ -88,8 +106,9 @@ def run(options):
             rows += fresh
             if options.json:
                 report.print_json(fresh)
-        for side in takers[1:]:
-            say("the rival: " + " | ".join(side.lines))
+        for side in takers:
+            if isinstance(side, VhostUser):
+                say("the rival: " + " | ".join(side.lines))
     finally:
         give_hugepages_back(before)
     report.print_table(rows)

@@ -1,6 +1,7 @@
 """The two backends that take turns on one worker core and one guest core: ours in a lab, and DPDK's
 own vhost-user (testpmd between net_vhost and net_null, testpmd on net_virtio_user as the guest)."""
 
+import json
 import os
 import pathlib
 import re
@@ -12,11 +13,13 @@ import time
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CHECKOUT / "tests" / "lab"))
 
-from lab import PKTGEN, Lab  # noqa: E402
+from lab import Lab, until  # noqa: E402
 
 WORKER_CPU, GUEST_CPU = 1, 0
 WARM_UP_S = 0.5
-MAC = "00:16:3e:00:00:01"
+MAC, OTHER_MAC = "00:16:3e:00:00:01", "00:16:3e:00:00:02"
+PAYLOAD_MAX = 65_521  # of a frame of 65,535 bytes
+BUFFER = 2048  # bytes of frame in one buffer of testpmd
 CONFIG = """
 lcores = [{worker}]
 memory = "hugepages"
@@ -26,32 +29,78 @@ wait-for-hotplug = false
 [[port]]
 name = "null"
 device = "net_null0,size={size},no-rx={no_rx}"
-mtu = 1504
+mtu = {mtu}
 
 [defaults]
 nic = "null"
-mtu = 1504
-rx-filter = false
+mtu = {mtu}
+rx-filter = {filtered}
 """
+
+
+def config_for(size, no_rx, filtered):
+    return CONFIG.format(worker=WORKER_CPU, size=size, no_rx=int(no_rx),
+                         mtu=1504 if size <= 1518 else PAYLOAD_MAX,
+                         filtered=str(filtered).lower())
+
+
+def numbered_frames(direction, size, count):
+    """Numbered frames from one guest to another, every one checked: lost beyond named drops,
+    repeated, changed or reordered ones end the measurement. Says what was found."""
+    with Lab() as lab:
+        lab.configure(config_for(size, no_rx=True, filtered=True))
+        lab.start_daemon()
+        lab.create("g1", MAC)
+        lab.create("g2", OTHER_MAC)
+        receiver = lab.pktgen("g2", "--numbered", "receive", pin=GUEST_CPU)
+        sent = lab.result(lab.pktgen("g1", "--numbered", "--count", count, "send", "--size", size,
+                                     "--to", OTHER_MAC, pin=GUEST_CPU))
+        until(lambda: lab.count("g2", "to_guest_frames", "to_guest_drop_") == sent["sent"],
+              "the last frames")
+        dropped = lab.count("g2", "to_guest_drop_")
+        found = lab.stop(receiver)
+        lab.drain_daemon()
+    if (sent["faults"] or found["faults"] or found["received"] + dropped != sent["sent"] or
+            found["received_bytes"] != found["received"] * size):
+        raise RuntimeError(f"numbered frames of {size} bytes: {sent}, {found}, {dropped} dropped")
+    return (f"{sent['sent']} numbered frames of {size} bytes: {found['received']} arrived intact "
+            f"and in order, {dropped} were dropped by name")
+
+
+class RingLimit:
+    """What rings and copies alone allow."""
+    name = "ring_limit"
+    BYTES_MAX = 4096
+
+    def window(self, direction, size, seconds):
+        program = CHECKOUT / "build" / "release" / "bench" / "ring_limit"
+        shown = subprocess.run([program, direction, str(size), str(GUEST_CPU), str(WORKER_CPU),
+                                str(seconds)], check=True, capture_output=True, text=True).stdout
+        return json.loads(shown)["frames_per_s"]
 
 
 class Ours:
     """The daemon and netfront-pktgen."""
     name = "ours"
 
+    VERBS = {"from_guest": "send", "to_guest": "receive", "both": "both"}
+
     def window(self, direction, size, seconds):
         """Frames per second that the worker moved in the middle of a stream."""
+        counters = [f"{way}_frames" for way in ("from_guest", "to_guest")
+                    if direction in (way, "both")]
         with Lab() as lab:
-            no_rx = int(direction == "from_guest")
-            lab.configure(CONFIG.format(worker=WORKER_CPU, size=size, no_rx=no_rx))
+            lab.configure(config_for(size, direction == "from_guest", filtered=False))
             lab.start_daemon()
             lab.create("g1", MAC)
-            verb = ["send", "--size", size] if direction == "from_guest" else ["receive"]
+            verb = [self.VERBS[direction]]
+            if direction != "to_guest":
+                verb += ["--size", size]
             guest = lab.pktgen("g1", *verb, pin=GUEST_CPU)
             time.sleep(WARM_UP_S)
-            began, first = time.monotonic(), lab.count("g1", f"{direction}_frames")
+            began, first = time.monotonic(), lab.count("g1", *counters)
             time.sleep(seconds)
-            ended, last = time.monotonic(), lab.count("g1", f"{direction}_frames")
+            ended, last = time.monotonic(), lab.count("g1", *counters)
             found = lab.stop(guest)
             if found["faults"] != 0:
                 raise RuntimeError(f"netfront-pktgen found faults: {found}")
@@ -93,8 +142,17 @@ class TestPmd:
             self.process.wait()
 
 
+def segments(size):
+    """testpmd's list of the pieces of a frame: what a buffer holds, and the rest."""
+    whole, rest = divmod(size, BUFFER)
+    return ",".join(map(str, [BUFFER] * whole + ([rest] if rest else [])))
+
+
 class VhostUser:
-    """The rival; `ring` is split or packed."""
+    """The rival; `ring` is split or packed. Both ways at once: its guest sends back what comes."""
+    MODES = {"from_guest": "txonly", "to_guest": "rxonly", "both": "io"}
+    MEASURED = {"from_guest": [("host", 1, "TX")], "to_guest": [("guest", 0, "RX")],
+                "both": [("host", 1, "TX"), ("guest", 0, "RX")]}
 
     def __init__(self, ring, vectorized):
         self.name = f"vhost-user-{ring}"
@@ -104,7 +162,8 @@ class VhostUser:
         with tempfile.TemporaryDirectory() as directory:
             socket = f"{directory}/vhost"
             host = TestPmd("host", GUEST_CPU, WORKER_CPU,
-                           [f"net_vhost0,iface={socket},queues=1", f"net_null0,size={size}"],
+                           [f"net_vhost0,iface={socket},queues=1",
+                            f"net_null0,size={size},no-rx={int(direction == 'from_guest')}"],
                            "--forward-mode=io", "--rxd=1024", "--txd=1024")
             guest = None
             try:
@@ -112,18 +171,18 @@ class VhostUser:
                 guest = TestPmd("guest", WORKER_CPU, GUEST_CPU,
                                 [f"net_virtio_user0,path={socket},queue_size=1024,mrg_rxbuf=1,"
                                  f"in_order=1,{self.ring}"],
-                                f"--txpkts={size}", "--rxd=1024", "--txd=1024",
-                                "--forward-mode=" + ("txonly" if direction == "from_guest"
-                                                     else "rxonly"))
+                                f"--txpkts={segments(size)}", "--rxd=1024", "--txd=1024",
+                                f"--forward-mode={self.MODES[direction]}")
                 self.lines = [" ".join(host.words), " ".join(guest.words)]
                 guest.say("start")
                 host.say("start")
                 time.sleep(WARM_UP_S)
-                measured = (host, 1, "TX") if direction == "from_guest" else (guest, 0, "RX")
-                pmd, port, which = measured
-                began, first = time.monotonic(), pmd.counted(port, which)
+                measured = self.MEASURED[direction]
+                count = lambda: sum((host if where == "host" else guest).counted(port, which)
+                                    for where, port, which in measured)
+                began, first = time.monotonic(), count()
                 time.sleep(seconds)
-                ended, last = time.monotonic(), pmd.counted(port, which)
+                ended, last = time.monotonic(), count()
             finally:
                 for each in (guest, host):
                     if each:
