@@ -5,6 +5,7 @@
 #include <csignal>
 #include <iostream>
 #include <nlohmann/json.hpp>
+#include <regex>
 
 #include "bench/netfront_pktgen/traffic.hpp"
 
@@ -13,6 +14,13 @@ using namespace netback;
 namespace {
 
 std::atomic<bool> stopped = false;
+
+// What is wrong with a list of addresses, or nothing.
+std::string check_macs(const std::string& text) {
+  static const std::string mac = "([0-9a-f]{2}:){5}[0-9a-f]{2}";
+  static const std::regex list(mac + "(," + mac + ")*", std::regex::icase);
+  return std::regex_match(text, list) ? "" : fmt::format("'{}' is no Ethernet address", text);
+}
 
 void add_options(CLI::App& app, FrontendOptions& frontend, TrafficOptions& traffic) {
   app.add_option("--devid", frontend.devid, "which of the guest's vifs")->capture_default_str();
@@ -35,7 +43,9 @@ void add_options(CLI::App& app, FrontendOptions& frontend, TrafficOptions& traff
     verb.add_option("--flows", traffic.flows, "different source ports")->capture_default_str();
     verb.add_option("--rate", traffic.rate, "frames per second; 0: as fast as it goes")
         ->capture_default_str();
-    verb.add_option("--to", traffic.to, "destination's address")->capture_default_str();
+    verb.add_option("--to", traffic.to, "destination's address; several, with commas: by turns")
+        ->check(CLI::Validator(check_macs, "MAC"))
+        ->capture_default_str();
   };
   auto* send = app.add_subcommand("send", "frames to the backend");
   sends(*send);
@@ -43,6 +53,10 @@ void add_options(CLI::App& app, FrontendOptions& frontend, TrafficOptions& traff
   app.add_subcommand("receive", "count frames from the backend")->callback([&] {
     traffic.verb = Verb::receive;
   });
+  auto* both = app.add_subcommand("both", "send and receive at once");
+  sends(*both);
+  both->add_flag("--linger", traffic.linger, "after the last frame receive until it is stopped");
+  both->callback([&] { traffic.verb = Verb::both; });
   app.add_subcommand("echo", "send every frame back to its sender")->callback([&] {
     traffic.verb = Verb::echo;
   });

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 namespace netback {
 namespace {
@@ -17,11 +18,13 @@ double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-void read_mac(const std::string& text, uint8_t* mac) {
+std::array<uint8_t, 6> read_mac(const std::string& text) {
   unsigned bytes[6] = {};
   sscanf(text.c_str(), "%x:%x:%x:%x:%x:%x", &bytes[0], &bytes[1], &bytes[2], &bytes[3], &bytes[4],
          &bytes[5]);
-  std::copy(std::begin(bytes), std::end(bytes), mac);
+  std::array<uint8_t, 6> mac;
+  std::copy(std::begin(bytes), std::end(bytes), mac.begin());
+  return mac;
 }
 
 void put_be16(uint8_t* at, uint32_t value) {
@@ -51,8 +54,10 @@ Traffic::Traffic(Frontend& frontend, const TrafficOptions& options,
 // Ethernet, IPv4 with its checksum, UDP without one: what pktgen sends.
 void Traffic::write_headers() {
   frame_.assign(options_.bytes, 0);
-  read_mac(options_.to, &frame_[0]);
-  read_mac(frontend_.mac(), &frame_[6]);
+  std::istringstream targets(options_.to);
+  for (std::string target; std::getline(targets, target, ',');)
+    targets_.push_back(read_mac(target));
+  std::ranges::copy(read_mac(frontend_.mac()), &frame_[6]);
   put_be16(&frame_[12], 0x0800);
   uint8_t* ip = &frame_[ip_at];
   ip[0] = 0x45;
@@ -79,8 +84,14 @@ void Traffic::pause() {
   if (options_.events) frontend_.wait(10);
 }
 
-// Frames longer than a page take several slots; false: not enough buffers are free.
+// Frames longer than a page take several slots; false: not enough buffers are free. Each target
+// has numbers of its own.
 bool Traffic::put_frame(uint64_t number) {
+  const auto* target = targets_.data();
+  if (targets_.size() > 1) {  // a division costs more than the rest of a short frame
+    target += number % targets_.size();
+    number /= targets_.size();
+  }
   const uint32_t slots = (options_.bytes + netif::page_bytes - 1) / netif::page_bytes;
   uint32_t buffers[32];
   for (uint32_t i = 0; i < slots; ++i) {
@@ -100,6 +111,7 @@ bool Traffic::put_frame(uint64_t number) {
     else if (i == 0)
       std::copy_n(frame_.data(), number_at, bytes);
     if (i == 0) {
+      std::ranges::copy(*target, bytes);
       if (options_.flows > 1)
         put_be16(bytes + udp_at, 1024 + static_cast<uint32_t>(number % options_.flows));
       std::copy_n(reinterpret_cast<const uint8_t*>(&number), sizeof(number), bytes + number_at);
@@ -120,17 +132,20 @@ uint32_t Traffic::send_burst(uint32_t frames) {
   return put;
 }
 
-void Traffic::send() {
-  while (!over(sent_)) {
-    answered_ += frontend_.reap();
-    uint64_t burst = options_.burst;
-    if (options_.count > 0) burst = std::min(burst, options_.count - sent_);
-    if (options_.rate > 0) {
-      const auto due = static_cast<uint64_t>((now() - started_) * double(options_.rate));
-      burst = std::min(burst, due > sent_ ? due - sent_ : 0);
-    }
-    if (send_burst(static_cast<uint32_t>(burst)) == 0) pause();
+bool Traffic::send_some() {
+  answered_ += frontend_.reap();
+  uint64_t burst = options_.burst;
+  if (options_.count > 0) burst = std::min(burst, options_.count - sent_);
+  if (options_.rate > 0) {
+    const auto due = static_cast<uint64_t>((now() - started_) * double(options_.rate));
+    burst = std::min(burst, due > sent_ ? due - sent_ : 0);
   }
+  return send_burst(static_cast<uint32_t>(burst)) > 0;
+}
+
+void Traffic::send() {
+  while (!over(sent_))
+    if (!send_some()) pause();
   wait_for_answers();
 }
 
@@ -142,20 +157,35 @@ void Traffic::wait_for_answers() {
   }
 }
 
-void Traffic::receive() {
+bool Traffic::receive_some() {
   Frontend::Received received;
-  while (!over(received_)) {
-    uint32_t posted = 0;
-    while (posted < options_.burst && frontend_.receive(received)) {
-      check_frame(received);
-      frontend_.post(received.buffer);
-      ++posted;
-    }
-    if (posted > 0)
-      frontend_.push_to_guest();
-    else
-      pause();
+  uint32_t posted = 0;
+  while (posted < options_.burst && frontend_.receive(received)) {
+    check_frame(received);
+    frontend_.post(received.buffer);
+    ++posted;
   }
+  if (posted > 0) frontend_.push_to_guest();
+  return posted > 0;
+}
+
+void Traffic::receive() {
+  while (!over(received_))
+    if (!receive_some()) pause();
+}
+
+void Traffic::both() {
+  bool sending = true;
+  while (sending || (options_.linger && !stopped_)) {
+    sending = sending && !over(sent_);
+    const bool sent = sending && send_some();
+    const bool received = receive_some();
+    if (!sent && !received) {
+      answered_ += frontend_.reap();
+      pause();
+    }
+  }
+  wait_for_answers();
 }
 
 void Traffic::check_frame(const Frontend::Received& received) {
@@ -246,6 +276,9 @@ nlohmann::json Traffic::run() {
       break;
     case Verb::receive:
       receive();
+      break;
+    case Verb::both:
+      both();
       break;
     case Verb::echo:
       echo();

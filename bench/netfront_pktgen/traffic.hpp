@@ -1,6 +1,7 @@
 // What netfront-pktgen does with a vif.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
@@ -10,7 +11,7 @@
 
 namespace netback {
 
-enum class Verb { send, receive, echo, ping };
+enum class Verb { send, receive, both, echo, ping };
 
 struct TrafficOptions {
   Verb verb = Verb::send;
@@ -20,9 +21,10 @@ struct TrafficOptions {
   uint64_t rate = 0;   // frames per second
   uint64_t count = 0;  // frames
   double seconds = 0;
-  std::string to = "ff:ff:ff:ff:ff:ff";
+  std::string to = "ff:ff:ff:ff:ff:ff";  // or several, with commas between: by turns
   bool numbered = false;
   bool events = false;
+  bool linger = false;  // both: after the last frame go on receiving until `stopped`
 };
 
 class Traffic {
@@ -34,10 +36,13 @@ class Traffic {
  private:
   void send();
   void receive();
+  void both();
   void echo();
   void ping();
   bool over(uint64_t frames) const;
   void pause();
+  bool send_some();     // a burst of what is due; false: nothing was sent
+  bool receive_some();  // false: nothing was there
   uint32_t send_burst(uint32_t frames);
   bool put_frame(uint64_t number);
   void write_headers();
@@ -48,7 +53,8 @@ class Traffic {
   const TrafficOptions options_;
   const std::atomic<bool>& stopped_;
   double started_ = 0;
-  std::vector<uint8_t> frame_;  // as sent, the number excepted
+  std::vector<uint8_t> frame_;  // as sent, number and receiver excepted
+  std::vector<std::array<uint8_t, 6>> targets_;
   uint64_t sent_ = 0, answered_ = 0, received_ = 0, received_bytes_ = 0;
   uint64_t next_number_ = 0, reordered_ = 0, changed_ = 0, bad_status_ = 0;
   std::vector<bool> seen_;  // numbers received

@@ -50,6 +50,25 @@ def guest_to_guest(lab):
         lab.note(f"{size} bytes: {received['received']} received, {drops} dropped by name")
 
 
+@scenario("guests that send and receive at once, to each other and to the port by turns")
+def both_at_once(lab):
+    two_guests(lab)
+    outside = "00:16:3e:00:01:00"
+    guests = [lab.pktgen(name, "--numbered", "--events", "--count", "20000", "both", "--linger",
+                         "--rate", "20000", "--to", f"{other},{outside}")
+              for name, other in (("g1", G2), ("g2", G1))]
+    until(lambda: lab.count_all("from_guest_frames") == 40_000, "all sent")
+    until(lambda: sum(lab.count(name, "to_guest_frames", "to_guest_drop_")
+                      for name in ("g1", "g2")) + lab.port_frames() == 40_000, "all delivered")
+    counted = {name: lab.count(name, "to_guest_frames") for name in ("g1", "g2")}
+    for name, guest in zip(("g1", "g2"), guests):
+        found = lab.stop(guest)
+        assert found["sent"] == found["answered"] == 20_000 and found["faults"] == 0, found
+        assert found["received"] == counted[name] > 0, (found, counted)
+        assert_intact(found)
+    lab.note(f"received: {counted}, of 10,000 each; {lab.port_frames()} to the port, of 20,000")
+
+
 @scenario("guests that sleep until they are notified lose nothing")
 def events(lab):
     two_guests(lab)
