@@ -2,6 +2,20 @@
 
 step() { printf '== %s  %s\n' "$(date +%T)" "$*" >&2; }
 
+# logged LOG COMMAND..: adds what the command says to LOG, and says every 10 s how far that is.
+logged() {
+  local log=$1 ticker status=0
+  shift
+  while sleep 10 &> /dev/null && kill -0 $$ 2> /dev/null; do
+    step "  $(tail -n 1 "$log" | tr '\r' '\n' | tail -n 1 | cut -c 1-80)"
+  done &
+  ticker=$!
+  "$@" >> "$log" 2>&1 || status=$?
+  kill "$ticker" 2> /dev/null || true
+  wait "$ticker" 2> /dev/null || true
+  return $status
+}
+
 # Installs the packages of the lists that are missing; needs root only then.
 install_packages() {
   local wanted missing=()
@@ -15,8 +29,9 @@ install_packages() {
   [ "$(id -u)" -eq 0 ] || { echo "run as root: packages are missing: ${missing[*]}" >&2; return 1; }
   local log=build/apt.log
   mkdir -p build
-  { apt-get update && DEBIAN_FRONTEND=noninteractive \
-      apt-get install -y --no-install-recommends "${missing[@]}"; } > "$log" 2>&1 ||
+  : > "$log"
+  { logged "$log" apt-get update && DEBIAN_FRONTEND=noninteractive \
+      logged "$log" apt-get install -y --no-install-recommends "${missing[@]}"; } ||
     { tail -20 "$log" >&2; echo "cannot install packages; all of it in $log" >&2; return 1; }
 }
 
@@ -30,6 +45,6 @@ build() {
   step "building $dir"
   [ -f "$dir/build.ninja" ] || meson setup "$dir" "${options[@]}" > "$log" 2>&1 ||
     { tail -30 "$log" >&2; return 1; }
-  ninja -C "$dir" "$@" >> "$log" 2>&1 ||
+  logged "$log" ninja -C "$dir" "$@" ||
     { tail -40 "$log" >&2; echo "build failed; see $log" >&2; return 1; }
 }
