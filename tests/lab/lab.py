@@ -54,7 +54,7 @@ def scenario(name):
 
 def xen_programs():
     """Where Debian's Xen tools lie, unpacked; nothing of them is installed."""
-    return packages.fetch().root
+    return packages.fetch_tools().root
 
 
 def until(condition, what, seconds=10):

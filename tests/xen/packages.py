@@ -16,6 +16,7 @@ import subprocess
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 PACKAGE_LIST = CHECKOUT / "config" / "packages-xen.txt"
+BOOT_PACKAGES = ("linux-image-", "xen-hypervisor-")  # the large ones
 XZ_MAGIC = b"\xfd7zXZ\0"
 
 
@@ -26,10 +27,14 @@ def cache_dir():
     return path.resolve()
 
 
+def listed_names():
+    lines = (line.split("#")[0].strip() for line in PACKAGE_LIST.read_text().splitlines())
+    return [line for line in lines if line]
+
+
 def package_names():
     """The list, with linux-image-amd64 replaced by the versioned kernel package it depends on."""
-    lines = (line.split("#")[0].strip() for line in PACKAGE_LIST.read_text().splitlines())
-    return [versioned_kernel() if line == "linux-image-amd64" else line for line in lines if line]
+    return [versioned_kernel() if name == "linux-image-amd64" else name for name in listed_names()]
 
 
 def versioned_kernel():
@@ -56,24 +61,51 @@ class Tree:
         return self.root / "lib/modules" / self.kernel_version
 
 
-def fetch():
-    """The tree, made on first use; safe when several test runs start at once."""
-    cache = cache_dir()
-    with open(cache / "lock", "w") as lock:
+def tree_named(name):
+    key = hashlib.sha256(PACKAGE_LIST.read_bytes()).hexdigest()[:12]
+    return Tree(cache_dir() / f"{name}-{key}")
+
+
+def complete(tree):
+    return (tree.path / "complete").exists()
+
+
+def made(tree, fill):
+    """The tree, filled on first use; safe when several test runs start at once."""
+    with open(cache_dir() / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        key = hashlib.sha256(PACKAGE_LIST.read_bytes()).hexdigest()[:12]
-        tree = Tree(cache / f"tree-{key}")
-        if not (tree.path / "complete").exists():
+        if not complete(tree):
             shutil.rmtree(tree.path, ignore_errors=True)
-            unpack(tree)
+            fill(tree)
             (tree.path / "complete").touch()
-        return tree
+    return tree
 
 
-def unpack(tree):
+def fetch():
+    """The whole host: Xen, the kernel, the programs."""
+    def fill(tree):
+        unpack(tree, package_names())
+        add_boot_files(tree)
+    return made(tree_named("tree"), fill)
+
+
+def fetch_tools():
+    """Xen's programs alone, which are a twentieth of it: all that a lab needs."""
+    whole = tree_named("tree")
+    if complete(whole):
+        return whole
+    names = [name for name in listed_names() if not name.startswith(BOOT_PACKAGES)]
+    return made(tree_named("tools"), lambda tree: unpack(tree, names))
+
+
+def has_tools():
+    """Whether fetch_tools() would download nothing."""
+    return complete(tree_named("tree")) or complete(tree_named("tools"))
+
+
+def unpack(tree, names):
     debs = tree.path / "debs"
     debs.mkdir(parents=True)
-    names = package_names()
     download = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", *names]
     if subprocess.run(download, cwd=debs).returncode != 0:
         subprocess.run(["apt-get", "-qq", "update"], check=True)
@@ -81,6 +113,9 @@ def unpack(tree):
     for deb in sorted(debs.glob("*.deb")):
         subprocess.run(["dpkg", "-x", deb, tree.root], check=True)
     shutil.rmtree(debs)
+
+
+def add_boot_files(tree):
     xen = next((tree.root / "boot").glob("xen-*-amd64.gz"))
     tree.xen.write_bytes(gzip.decompress(xen.read_bytes()))
     tree.kernel.write_bytes(uncompressed_kernel(next((tree.root / "boot").glob("vmlinuz-*"))))
