@@ -1,12 +1,13 @@
 """bench/demo: two guests on a real Xen host, their traffic through dpdk-netback, a live table."""
 
-import argparse
 import sys
 import time
 
+import demos
 import netback
+from demos import Row, say
 from guests import address, make_guest
-from host import HostError, XenHost
+from host import XenHost
 
 BUILD = "build/release"
 TAP = "netback0"
@@ -16,11 +17,8 @@ name = "bridge"
 device = "net_virtio_user0,path=/dev/vhost-net,queue_size=1024,iface={TAP}"
 bridge = "xenbr0"
 """
+SECONDS = 20
 SETTLE_S = 2
-
-
-def say(text):
-    print(f"== {time.strftime('%H:%M:%S')}  {text}", flush=True)
 
 
 class Traffic:
@@ -70,65 +68,24 @@ def interface_counts(host, where, interface):
     return dict(zip(names, map(int, values)))
 
 
-def drops(counters, prefix):
-    return {key: value for key, value in counters.items()
-            if key.startswith(prefix) and "_drop_" in key and value}
-
-
-def compare(host):
-    """(rows of who counted what, the differences that no named drop explains)."""
+def rows_of(host):
+    """Who counted what: the guests, and dom0's end of the port."""
     stats = netback.ctl(host, "stats")
     rows = []
     for vif in stats["vifs"]:
-        guest = vif["domain"]
-        seen = interface_counts(host, guest, "eth0")
-        rows.append((f"{guest} sent", seen["tx_packets"], vif["from_guest_frames"],
-                     drops(vif, "from_guest"), "from"))
-        rows.append((f"{guest} received", seen["rx_packets"] + seen["rx_errors"],
-                     vif["to_guest_frames"], {}, "to"))
+        seen = interface_counts(host, vif["domain"], "eth0")
+        rows += demos.guest_rows(vif, seen["tx_packets"], seen["rx_packets"] + seen["rx_errors"])
     port = stats["ports"][0]
     tap = interface_counts(host, "dom0", TAP)
     # To the bridge: what the port sent came out of the tap, and the other way round.
-    rows.append(("dom0's tap received", tap["rx_packets"] + tap["rx_dropped"],
-                 port["port_sent_frames"], {}, "to"))
-    rows.append(("dom0's tap sent", tap["tx_packets"], port["port_received_frames"],
-                 {"kernel's tap drops": tap["tx_dropped"]}, "tap"))
-    return rows
+    return rows + [
+        Row("dom0's tap received", tap["rx_packets"] + tap["rx_dropped"],
+            port["port_sent_frames"]),
+        Row("dom0's tap sent", tap["tx_packets"], port["port_received_frames"],
+            {"kernel's tap drops": tap["tx_dropped"]} if tap["tx_dropped"] else {})]
 
 
-def unexplained(row):
-    _, theirs, ours, dropped, way = row
-    if way == "from":  # what the guest sent is what we took, and what we dropped of it by name
-        early = sum(value for key, value in dropped.items()
-                    if key in COUNTED_BEFORE_FORWARDING)
-        return theirs - ours - early
-    return theirs - ours
-
-
-# Drops of frames that from_guest_frames does not count: found before forwarding.
-COUNTED_BEFORE_FORWARDING = {f"from_guest_drop_{what}_frames" for what in (
-    "bad_size", "too_many_slots", "size_mismatch", "bad_reference", "copy_failed",
-    "gso_not_offered", "too_long", "bad_headers", "source_address")}
-
-
-def summary(host):
-    rows = compare(host)
-    print(f"\n{'who':<22}{'counted':>12}{'we counted':>12}   named drops")
-    bad = []
-    for row in rows:
-        name, theirs, ours, dropped, _ = row
-        named = ", ".join(f"{key} {value}" for key, value in dropped.items()) or "none"
-        print(f"{name:<22}{theirs:>12,}{ours:>12,}   {named}")
-        if unexplained(row):
-            bad.append(f"{name} {theirs}, we counted {ours}")
-    if bad:
-        raise HostError("counts differ and no named drop explains it: " + "; ".join(bad))
-    if min(row[2] for row in rows) == 0:
-        raise HostError("there was no traffic in some direction")
-    say("every count agrees")
-
-
-def run(seconds):
+def run(options):
     say("booting Xen, dom0 and two guests (about half a minute)")
     with XenHost("demo", overlay=netback.daemon_overlay(BUILD, CONFIG)) as host:
         netback.use_daemon(host)
@@ -138,25 +95,11 @@ def run(seconds):
             say(f"guest g{number} is up")
         traffic = Traffic(host)
         traffic.start()
-        live_table(host, seconds)
+        live_table(host, options.seconds)
         traffic.stop()
-        summary(host)
+        demos.summary(rows_of(host))
         host.shutdown()
 
 
-def main():
-    parser = argparse.ArgumentParser(prog="bench/demo")
-    parser.add_argument("--xen", action="store_true", help="on real Xen (the only way so far)")
-    parser.add_argument("--seconds", type=float, default=20, help="how long traffic runs")
-    options = parser.parse_args()
-    try:
-        run(options.seconds)
-    except Exception as error:  # one line of reason
-        print("bench/demo: " + str(error).splitlines()[0], file=sys.stderr)
-        print("\n".join(str(error).splitlines()[1:]), file=sys.stderr)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(demos.main(run, SECONDS))

@@ -41,6 +41,10 @@ class LabError(Exception):
     """A command failed, or something did not come in time."""
 
 
+class Skip(Exception):
+    """The scenario cannot run here; says why."""
+
+
 SCENARIOS = []
 
 
@@ -167,12 +171,13 @@ class Lab:
     def configure(self, text):
         (self.directory / "config" / "dpdk-netback.toml").write_text(text)
 
-    def start_daemon(self):
+    def start_daemon(self, prefix=()):
+        """`prefix`: words in front of the daemon's, of a program that becomes it."""
         before = self.log().count("dpdk-netback: ready")
         log = open(self.directory / "daemon.log", "a")
         environment = {**os.environ, "RUNTIME_DIRECTORY": str(self.directory)}
         self.daemon = subprocess.Popen(
-            self.command(0, [DAEMON, "--config", self.directory / "config",
+            self.command(0, [*prefix, DAEMON, "--config", self.directory / "config",
                              "--socket", self.directory / "control.sock"]),
             stderr=log, stdout=log, env=environment)
         until(lambda: self.daemon.poll() is not None or
