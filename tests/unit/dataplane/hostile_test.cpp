@@ -1,13 +1,11 @@
 // Every lie that quarantines, told by one vif of two: what it did before stands, its rings are left
 // alone from then on, and the other notices nothing. protocol 3.1, 3.3.
-#include "tests/unit/support/test_host.hpp"
+#include "tests/unit/support/two_vifs.hpp"
 
 using namespace netback;
 using namespace netback::test;
 
 namespace {
-
-using Frames = std::vector<Bytes>;
 
 struct Lie {
   const char* name;
@@ -74,52 +72,31 @@ const Lie lies[] = {
      }},
 };
 
-struct TwoVifs : TestHost {
-  TestGuest& liar;
-  TestGuest& honest;
-
-  TwoVifs(bool liar_first, uint32_t start)
-      : liar(liar_first ? add_guest(0, true, start) : *(add_guest(), &add_guest(0, true, start))),
-        honest(liar_first ? add_guest() : *guests[0]) {
-    honest.post_buffers(10);
-    liar.post_buffers(10);
-  }
-  void put_frames(TestGuest& guest, uint16_t first_id, uint16_t frames) {
-    for (uint16_t i = 0; i < frames; ++i)
-      guest.put_frame(frame(elsewhere, guest, 100u + first_id + i), uint16_t(first_id + i));
-    guest.from_guest.push();
-  }
-  // Each slot that was taken has its answer, once; no other has one.
-  void check_answers(uint16_t count) {
-    const auto answers = liar.answers();
-    REQUIRE(answers.size() == count);
-    for (uint16_t i = 0; i < count; ++i) {
-      CHECK(answers[i].id == i);
-      CHECK(answers[i].status == NETIF_RSP_OKAY);
-    }
-  }
-};
-
 void tell(const Lie& lie, bool liar_first, uint32_t start) {
   TwoVifs host(liar_first, start);
-  host.put_frames(host.liar, 0, 3);
+  Frames of_liar = host.put_frames(host.liar, 0, 3);
   host.turn(2);
-  host.ports[0]->sent_bytes();
+  CHECK(host.ports[0]->sent_bytes() == of_liar);
 
-  host.put_frames(host.liar, 3, 2);
-  if (lie.about_to_guest)
-    host.honest.put_frame(host.frame(host.liar.settings.mac, host.honest), 50);
-  host.put_frames(host.honest, 0, 3);
+  of_liar = host.put_frames(host.liar, 3, 2);
+  if (lie.about_producer) of_liar.clear();
+  const Bytes between = host.frame(host.liar.settings.mac, host.honest);
+  const Frames of_honest = host.put_frames(host.honest, 0, 3);
+  if (lie.about_to_guest) {  // what waits for the liar makes us look at its other ring
+    host.honest.put_frame(between, 3);
+    host.honest.from_guest.push();
+  }
   const uint32_t produced_before = host.liar.from_guest.req_prod();
   lie.tell(host.liar);
   if (!lie.about_producer) host.liar.from_guest.push();
   host.turn();  // one turn: the lie and the other's frames together
 
-  const size_t liar_frames = lie.about_producer ? 0 : 2;
-  CHECK(host.ports[0]->sent_bytes().size() == 3 + liar_frames);
+  const Frames sent = host.ports[0]->sent_bytes();
+  CHECK(TwoVifs::of(host.honest, sent) == of_honest);
+  CHECK(TwoVifs::of(host.liar, sent) == of_liar);
   host.turn();
-  CHECK(host.honest.answers().size() == (lie.about_to_guest ? 4 : 3));
-  host.check_answers(lie.about_producer ? 3 : 5);
+  check_all_okay(host.honest.answers(), lie.about_to_guest ? 4 : 3);
+  check_all_okay(host.liar.answers(), lie.about_producer ? 3 : 5);
   host.read_reports();
   REQUIRE(host.quarantines.size() == 1);
   CHECK(host.quarantines[0].queue == host.liar.queue.get());
