@@ -42,7 +42,11 @@ void put16(Bytes& bytes, size_t at, uint32_t value) {
 }  // namespace
 
 TEST_CASE("offload: the tests' own sum is right") {
-  // RFC 1071's numbers: 00 01 f2 03 f4 f5 f6 f7 sum to ddf2.
+  // RFC 1071's own example, section 3; a byte more counts as if a zero followed it.
+  CHECK(sum_of({0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7}) == 0xddf2);
+  CHECK(sum_of({0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7, 0x01}) == 0xdef2);
+  CHECK(sum_of({}) == 0);
+  CHECK(sum_of({0xff, 0xff, 0x00, 0x01}) == 0x0001);
   Packet packet = make_packet({.udp = true, .payload = 8, .checksum_field = 0});
   const uint16_t sum = right_checksum(packet);
   put16(packet.bytes, packet.checksum_at(), sum);

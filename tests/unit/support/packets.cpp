@@ -85,6 +85,10 @@ Packet make_packet(const PacketShape& shape) {
   return packet;
 }
 
+uint16_t sum_of(const std::vector<uint8_t>& bytes) {
+  return fold(add_words(bytes, 0, bytes.size(), 0));
+}
+
 uint16_t pseudo_header_sum(const Packet& packet) {
   return fold(pseudo_header(packet));
 }

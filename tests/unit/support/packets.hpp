@@ -30,6 +30,9 @@ struct Packet {
 
 Packet make_packet(const PacketShape& shape);
 
+// RFC 1071's sum of these bytes, folded and not inverted.
+uint16_t sum_of(const std::vector<uint8_t>& bytes);
+
 // What the sender should have put there; 0xffff for a UDP sum of zero (RFC 768).
 uint16_t right_checksum(const Packet& packet);
 // The pseudo-header's sum alone, folded and not inverted.
