@@ -42,10 +42,11 @@ inline constexpr uint32_t to_guest_slots_per_frame_max = 17;  // 65,535 bytes in
 static_assert(to_guest_slots_per_frame_max * netif::page_bytes > frame_bytes_max);
 
 inline constexpr uint32_t port_burst_frames = 32;
+inline constexpr uint32_t port_bursts_per_turn = 4;  // while there are more
 inline constexpr uint32_t ports_max = 32;  // RTE_MAX_ETHPORTS of Debian's DPDK
 inline constexpr uint32_t vifs_max = 4096;
 inline constexpr uint32_t frame_batch_max = 256;  // what passes through forward at once
-static_assert(frame_batch_max >= turn_slots_max + port_burst_frames);
+static_assert(frame_batch_max >= turn_slots_max + port_burst_frames * port_bursts_per_turn);
 
 inline constexpr uint32_t backlog_frames_max = 512;
 inline constexpr uint32_t empty_turns_before_parking = 1000;

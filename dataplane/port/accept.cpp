@@ -18,30 +18,40 @@ void normalise(rte_mbuf* frame, uint16_t port) {
     set_checksum_state(frame, RTE_MBUF_F_RX_L4_CKSUM_UNKNOWN);
 }
 
+// One burst; how many frames the driver gave.
+uint16_t accept_burst(PortQueue& port, FrameBatch& frames) {
+  rte_mbuf** arrived = frames.mbufs.data() + frames.count;
+  const uint16_t count =
+      rte_eth_rx_burst(port.port, port.queue, arrived, limits::port_burst_frames);
+  if (count == 0) return 0;
+  uint64_t bytes = 0;
+  for (uint16_t i = 0; i < count; ++i) rte_prefetch0(rte_pktmbuf_mtod(arrived[i], void*));
+  for (uint16_t i = 0; i < count; ++i) {
+    bytes += arrived[i]->pkt_len;
+    // A frame whose header cannot be read goes nowhere (seed S6).
+    if (arrived[i]->data_len < limits::ethernet_header_bytes) [[unlikely]] {
+      drop(arrived[i], port.counters, PortCounter::port_drop_short_frames);
+      continue;
+    }
+    normalise(arrived[i], port.port);
+    frames.push(arrived[i]);
+  }
+  port.counters.add(PortCounter::port_received_frames, count);
+  port.counters.add(PortCounter::port_received_bytes, bytes);
+  return count;
+}
+
 }  // namespace
 
 void accept(std::span<PortQueue* const> ports, FrameBatch& frames) {
-  for (PortQueue* port : ports) {
-    if (frames.room() < limits::port_burst_frames) return;
-    if (!port->running.load(std::memory_order_acquire)) continue;
-    rte_mbuf** arrived = frames.mbufs.data() + frames.count;
-    const uint16_t count =
-        rte_eth_rx_burst(port->port, port->queue, arrived, limits::port_burst_frames);
-    if (count == 0) continue;
-    uint64_t bytes = 0;
-    for (uint16_t i = 0; i < count; ++i) rte_prefetch0(rte_pktmbuf_mtod(arrived[i], void*));
-    for (uint16_t i = 0; i < count; ++i) {
-      bytes += arrived[i]->pkt_len;
-      // A frame whose header cannot be read goes nowhere (seed S6).
-      if (arrived[i]->data_len < limits::ethernet_header_bytes) [[unlikely]] {
-        drop(arrived[i], port->counters, PortCounter::port_drop_short_frames);
-        continue;
-      }
-      normalise(arrived[i], port->port);
-      frames.push(arrived[i]);
+  bool more = true;
+  for (uint32_t round = 0; round < limits::port_bursts_per_turn && more; ++round) {
+    more = false;
+    for (PortQueue* port : ports) {
+      if (frames.room() < limits::port_burst_frames) return;
+      if (!port->running.load(std::memory_order_acquire)) continue;
+      more |= accept_burst(*port, frames) == limits::port_burst_frames;
     }
-    port->counters.add(PortCounter::port_received_frames, count);
-    port->counters.add(PortCounter::port_received_bytes, bytes);
   }
 }
 

@@ -66,13 +66,13 @@ TEST_CASE("accept: a frame shorter than a header goes nowhere") {  // seed S6
   CHECK(a.port.count(PortCounter::port_received_frames) == 3);
 }
 
-TEST_CASE("accept: at most a burst, and only with room for one") {
+TEST_CASE("accept: four bursts at most while they are whole, and only with room for one") {
   Accepting a;
-  for (int i = 0; i < 100; ++i) a.port.feed(plain_frame(60));
+  for (int i = 0; i < 140; ++i) a.port.feed(plain_frame(60));
   a.accept();
-  CHECK(a.frames.count == 32);
-  for (int i = 0; i < 3; ++i) a.accept();
-  CHECK(a.frames.count == 100);
+  CHECK(a.frames.count == 128);
+  a.accept();
+  CHECK(a.frames.count == 140);
   a.frames.count = 225;  // room for 31
   for (int i = 0; i < 10; ++i) a.port.feed(plain_frame(60));
   a.accept();
@@ -81,7 +81,25 @@ TEST_CASE("accept: at most a burst, and only with room for one") {
   a.accept();
   CHECK(a.frames.count == 234);
   for (uint32_t i = 224; i < 234; ++i) rte_pktmbuf_free(a.frames.mbufs[i]);
-  a.frames.count = 100;
+  a.frames.count = 140;
+}
+
+TEST_CASE("accept: ports take turns, burst by burst") {
+  Accepting a;
+  TestPort other(*a.pool);
+  for (int i = 0; i < 70; ++i) {
+    a.port.feed(plain_frame(60));
+    other.feed(plain_frame(60));
+  }
+  PortQueue* const ports[] = {&a.port.queue, &other.queue};
+  a.frames.count = 256 - 3 * 32;
+  port::accept(ports, a.frames);
+  REQUIRE(a.frames.count == 256);
+  for (uint32_t i = 160; i < 256; ++i) {
+    CHECK(a.frames.mbufs[i]->port == (i < 192 || i >= 224 ? a.port : other).queue.port);
+    rte_pktmbuf_free(a.frames.mbufs[i]);
+  }
+  a.frames.count = 0;
 }
 
 TEST_CASE("accept: a port that is not running is left alone") {  // seed S12
