@@ -1,4 +1,6 @@
 // xengnttab_grant_copy: the data path's only hypercall. Takes no lock.
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -44,6 +46,9 @@ class Granters {
     return status;
   }
 
+  // The domain of the last segment may be gone.
+  void forget() { domain_ = nullptr; }
+
  private:
   const Here& lab_;
   const uint16_t user_;
@@ -62,6 +67,28 @@ int16_t copy(Granters& granters, const Segment& segment) {
   return status;
 }
 
+// The guest dies now. Copies are not under way meanwhile: the hypervisor waits for them.
+void kill_domain(Here& lab, uint32_t number) {
+  --lab.own_client().in_copies;
+  Answer answer;
+  int file = -1;
+  const int connection =
+      ask(lab.directory, {.kind = Request::destroy_domain, .domain_number = number}, answer, file);
+  if (connection >= 0) close(connection);
+  ++lab.own_client().in_copies;
+}
+
+int16_t copy_under_faults(Here& lab, Granters& granters, const Segment& segment, uint32_t index) {
+  const auto& side = segment.flags & GNTCOPY_source_gref ? segment.source : segment.dest;
+  const Chance chance{.index = index, .domain = side.foreign.domid};
+  if (strikes(*lab.machine, FaultKind::domain_dies, chance)) {
+    kill_domain(lab, side.foreign.domid);
+    granters.forget();
+  }
+  if (strikes(*lab.machine, FaultKind::copy_operation, chance)) return GNTST_general_error;
+  return copy(granters, segment);
+}
+
 // The pieces that the kernel makes of a segment: one for each local page.
 uint32_t operations_of(const Segment& segment) {
   if (segment.len == 0) return 0;
@@ -76,7 +103,8 @@ extern "C" int xengnttab_grant_copy(xengnttab_handle* handle, uint32_t count,
                                     xengnttab_grant_copy_segment_t* segments) {
   Here& lab = *handle->lab;
   Granters granters(lab);
-  const bool operations_may_fail = is_armed(*lab.machine, FaultKind::copy_operation);
+  const bool operations_may_fail = is_armed(*lab.machine, FaultKind::copy_operation) ||
+                                   is_armed(*lab.machine, FaultKind::domain_dies);
   uint32_t operations = 0;
   // A call that fails has copied some of it, and every status still says okay.
   const uint32_t fails_at = strikes(*lab.machine, FaultKind::copy_call) ? count / 2 : UINT32_MAX;
@@ -86,9 +114,8 @@ extern "C" int xengnttab_grant_copy(xengnttab_handle* handle, uint32_t count,
     segments[i].status = GNTST_okay;
     good = i != fails_at && !crosses_page(segments[i]);
     if (!good || segments[i].len == 0) continue;
-    segments[i].status = operations_may_fail && strikes_now(*lab.machine, FaultKind::copy_operation)
-                             ? int16_t{GNTST_general_error}
-                             : copy(granters, segments[i]);
+    segments[i].status = operations_may_fail ? copy_under_faults(lab, granters, segments[i], i)
+                                             : copy(granters, segments[i]);
     operations += operations_of(segments[i]);
   }
   --lab.own_client().in_copies;

@@ -14,15 +14,19 @@ uint64_t next_random(std::atomic<uint64_t>& counter) {
 
 }  // namespace
 
-void arm_fault(Machine& machine, FaultKind kind, uint64_t seed, uint32_t one_in, uint32_t at) {
+void arm_fault(Machine& machine, FaultKind kind, const Aim& aim) {
   Fault& fault = machine.faults[static_cast<uint32_t>(kind)];
-  fault.random = seed;
-  fault.one_in = one_in;
-  fault.at = at;
+  fault.random = aim.seed;
+  fault.index = aim.index;
+  fault.domain = aim.domain;
+  fault.one_in = aim.one_in;
+  fault.at = aim.at;
 }
 
-bool strikes_now(Machine& machine, FaultKind kind) {
+bool strikes_now(Machine& machine, FaultKind kind, const Chance& chance) {
   Fault& fault = machine.faults[static_cast<uint32_t>(kind)];
+  if (fault.index != every && fault.index != chance.index) return false;
+  if (fault.domain != every && fault.domain != chance.domain) return false;
   bool now = false;
   for (uint32_t left = fault.at; left > 0 && !now;)
     if (fault.at.compare_exchange_weak(left, left - 1)) {

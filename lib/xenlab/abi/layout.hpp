@@ -97,6 +97,8 @@ struct Fault {
   std::atomic<uint64_t> random;    // the seed's sequence
   std::atomic<uint32_t> one_in;    // on average one chance in so many; 0: never
   std::atomic<uint32_t> at;        // the at-th chance from now; 0: never
+  std::atomic<uint32_t> index;     // only operations of this index in their call; or `every`
+  std::atomic<uint32_t> domain;    // only those on this domain's pages; or `every`
   std::atomic<uint64_t> happened;  // strikes so far
 };
 
@@ -105,10 +107,12 @@ enum class FaultKind : uint32_t {
   copy_operation,
   copy_call,
   notification_lost,
-  notification_twice
+  notification_twice,
+  domain_dies,  // of the pages that an operation is about to use
 };
-inline constexpr std::array<const char*, 4> fault_names{"copy-operation", "copy-call",
-                                                        "notification-lost", "notification-twice"};
+inline constexpr std::array<const char*, 5> fault_names{
+    "copy-operation", "copy-call", "notification-lost", "notification-twice", "domain-dies"};
+inline constexpr uint32_t every = UINT32_MAX;  // index, domain
 
 struct Machine {
   pthread_mutex_t lock;   // robust: who dies with it leaves it to the next

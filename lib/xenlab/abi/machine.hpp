@@ -34,7 +34,7 @@ struct Request {
   uint32_t process;
   uint32_t domain_number;  // to be part of; to destroy
   // arm_fault: which, and when it strikes. pause_xenstore: for how long.
-  uint32_t fault, one_in, at;
+  uint32_t fault, one_in, at, index, fault_domain;
   uint64_t seed;
   uint32_t milliseconds;
 };

@@ -232,8 +232,8 @@ Answer Hypervisor::destroy(uint32_t number) {
 Answer Hypervisor::arm(const Request& request) {
   if (request.fault >= fault_names.size()) return {.error = EINVAL};
   const uint64_t happened = here_->machine->faults[request.fault].happened;
-  arm_fault(*here_->machine, static_cast<FaultKind>(request.fault), request.seed, request.one_in,
-            request.at);
+  arm_fault(*here_->machine, static_cast<FaultKind>(request.fault),
+            {request.one_in, request.at, request.index, request.fault_domain, request.seed});
   return {.happened = happened};
 }
 

@@ -155,10 +155,12 @@ void add_fault_verbs(CLI::App& app, Options& options) {
   auto* fault = app.add_subcommand("fault", "arm a fault; says how often it has struck so far");
   fault->add_option("FAULT", options.fault.name, fmt::format("{}", fmt::join(fault_names, ", ")))
       ->required();
-  fault->add_option("--one-in", options.fault.one_in, "strikes one chance in so many, on average");
-  fault->add_option("--seed", options.fault.seed, "the same seed, the same strikes")
-      ->capture_default_str();
-  fault->add_option("--at", options.fault.at, "strikes once: at the so-manieth chance from now");
+  Aim& aim = options.fault.aim;
+  fault->add_option("--one-in", aim.one_in, "strikes one chance in so many, on average");
+  fault->add_option("--seed", aim.seed, "the same seed, the same strikes")->capture_default_str();
+  fault->add_option("--at", aim.at, "strikes once: at the so-manieth chance from now");
+  fault->add_option("--index", aim.index, "only operations of this index in their grant-copy call");
+  fault->add_option("--domain", options.fault.domain, "only those on pages of this domain");
   fault->callback([&] {
     const uint64_t happened = Toolstack(options.lab).arm_fault(options.fault);
     fmt::print("{}\n", options.json ? nlohmann::json{{"happened", happened}}.dump()

@@ -184,8 +184,9 @@ void Toolstack::destroy(const std::string& domain) {
   const DomainInfo info = find(domain);
   const std::string vifs = fmt::format("/local/domain/0/backend/vif/{}", info.number);
   Answer answer{};
-  if (const int error = ask_hypervisor(
-          directory_, {.kind = Request::destroy_domain, .domain_number = info.number}, answer))
+  const int error = ask_hypervisor(
+      directory_, {.kind = Request::destroy_domain, .domain_number = info.number}, answer);
+  if (error != 0 && error != ESRCH)  // one that has died is still in xenstore
     throw std::runtime_error(fmt::format("cannot destroy '{}': {}", domain, std::strerror(error)));
   unsigned count = 0;
   char** names = xs_directory(handle_of(store_), XBT_NULL, vifs.c_str(), &count);
@@ -304,9 +305,11 @@ uint64_t Toolstack::arm_fault(const FaultWords& words) {
   Answer answer{};
   const Request request{.kind = Request::arm_fault,
                         .fault = static_cast<uint32_t>(named - fault_names.begin()),
-                        .one_in = words.one_in,
-                        .at = words.at,
-                        .seed = words.seed};
+                        .one_in = words.aim.one_in,
+                        .at = words.aim.at,
+                        .index = words.aim.index,
+                        .fault_domain = words.domain.empty() ? every : find(words.domain).number,
+                        .seed = words.aim.seed};
   if (const int error = ask_hypervisor(directory_, request, answer))
     throw std::runtime_error(fmt::format("cannot arm the fault: {}", std::strerror(error)));
   return answer.happened;

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "lib/xenlab/abi/faults.hpp"
+
 namespace xenlab {
 
 struct DomainInfo {
@@ -21,8 +23,8 @@ struct VifWords {
 
 struct FaultWords {
   std::string name;
-  uint32_t one_in = 0, at = 0;  // both 0: never again
-  uint64_t seed = 1;
+  std::string domain;  // number or name; empty: every one
+  Aim aim;             // but for that
 };
 
 // Talks to the lab in `directory`. Everything throws std::runtime_error with a line for the user.
