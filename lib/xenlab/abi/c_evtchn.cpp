@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <string>
 
+#include "lib/xenlab/abi/costs.hpp"
 #include "lib/xenlab/abi/events.hpp"
 
 extern "C" {
@@ -88,6 +89,7 @@ int xenevtchn_notify(xenevtchn_handle* handle, evtchn_port_t port) {
 
 xenevtchn_port_or_error_t xenevtchn_bind_unbound_port(xenevtchn_handle* handle, uint32_t domid) {
   if (!allows(handle, domid)) return fail(EACCES);
+  charge(*handle->lab->machine, {.hypercalls = 1});
   const Locked locked(*handle->lab->machine);
   return result_of(bind_unbound(*handle->lab->machine, handle->lab->domain, domid, handle->index));
 }
@@ -95,6 +97,7 @@ xenevtchn_port_or_error_t xenevtchn_bind_unbound_port(xenevtchn_handle* handle, 
 xenevtchn_port_or_error_t xenevtchn_bind_interdomain(xenevtchn_handle* handle, uint32_t domid,
                                                      evtchn_port_t remote_port) {
   if (!allows(handle, domid)) return fail(EACCES);
+  charge(*handle->lab->machine, {.hypercalls = 1});
   const Locked locked(*handle->lab->machine);
   return result_of(
       bind_interdomain(*handle->lab, handle->lab->domain, domid, remote_port, handle->index));
@@ -102,12 +105,14 @@ xenevtchn_port_or_error_t xenevtchn_bind_interdomain(xenevtchn_handle* handle, u
 
 xenevtchn_port_or_error_t xenevtchn_bind_virq(xenevtchn_handle* handle, unsigned virq) {
   if (handle->only_domain != nobody) return fail(EACCES);
+  charge(*handle->lab->machine, {.hypercalls = 1});
   const Locked locked(*handle->lab->machine);
   return result_of(bind_virq(*handle->lab->machine, handle->lab->domain, virq, handle->index));
 }
 
 int xenevtchn_unbind(xenevtchn_handle* handle, evtchn_port_t port) {
   if (port >= ports_per_domain) return fail(EINVAL);
+  charge(*handle->lab->machine, {.hypercalls = 1});
   const Locked locked(*handle->lab->machine);
   if (!owns(handle, port)) return fail(ENOTCONN);
   close_port(*handle->lab->machine, handle->lab->domain, port);

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "lib/xenlab/abi/costs.hpp"
 #include "lib/xenlab/abi/domains.hpp"
 #include "lib/xenlab/abi/grant_handle.hpp"
 #include "lib/xenlab/abi/grants.hpp"
@@ -55,6 +56,7 @@ void* map_references(xengnttab_handle* handle, uint32_t count, const uint32_t* d
                      const uint32_t* refs, int protection) {
   Here& lab = *handle->lab;
   std::vector<uint32_t> mappings, pages;
+  charge(*lab.machine, {.hypercalls = 1});
   if (!note_mappings(lab, count, domids, refs, (protection & PROT_WRITE) != 0, mappings, pages))
     return nullptr;
   void* start = map_pages(lab, pages, protection);
@@ -136,6 +138,7 @@ int xengnttab_unmap(xengnttab_handle* handle, void* start, uint32_t count) {
     mappings = std::move(found->second);
     handle->regions.erase(found);
   }
+  charge(*handle->lab->machine, {.hypercalls = 1});
   unmap_pages(start, count);
   end_mappings(*handle->lab, mappings);
   return 0;

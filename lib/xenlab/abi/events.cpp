@@ -9,6 +9,7 @@
 #include <bit>
 #include <cstring>
 
+#include "lib/xenlab/abi/costs.hpp"
 #include "lib/xenlab/abi/domains.hpp"
 #include "lib/xenlab/abi/faults.hpp"
 
@@ -118,6 +119,7 @@ void notify(Here& here, uint32_t slot, uint32_t number) {
   const Port& port = here.machine->domains[slot].ports[number];
   if (port.kind != Port::interdomain) return;
   ++here.own_client().notifications;
+  charge(*here.machine, {.notifications = 1});
   if (strikes(*here.machine, FaultKind::notification_lost)) return;
   raise(here, port.remote_domain, port.remote_port);
   if (strikes(*here.machine, FaultKind::notification_twice))

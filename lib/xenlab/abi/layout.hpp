@@ -114,12 +114,19 @@ inline constexpr std::array<const char*, 5> fault_names{
     "copy-operation", "copy-call", "notification-lost", "notification-twice", "domain-dies"};
 inline constexpr uint32_t every = UINT32_MAX;  // index, domain
 
+// What a real host would take, in cycles of the TSC.
+struct Costs {
+  std::atomic<bool> set;  // one of them is not 0
+  std::atomic<uint64_t> hypercall_cycles, copy_cycles, notify_cycles;
+};
+
 struct Machine {
   pthread_mutex_t lock;   // robust: who dies with it leaves it to the next
   uint32_t next_number;   // of the next domain
   uint32_t free_pages;    // how many of free_page
   uint32_t next_mapping;  // where the search for a free one goes on
   std::array<Fault, fault_names.size()> faults;
+  Costs costs;
   std::array<std::atomic<uint16_t>, first_reserved_domid> slot_of;  // a domain's number: slot + 1
   std::array<Client, clients_max> clients;
   std::array<Handle, handles_max> handles;

@@ -30,13 +30,21 @@ Here* become_hypervisor(int file, const std::string& directory);
 
 // What a process asks of the hypervisor, and the answer; with the file's descriptor when it joined.
 struct Request {
-  enum Kind : uint32_t { join, create_domain, destroy_domain, arm_fault, pause_xenstore } kind;
+  enum Kind : uint32_t {
+    join,
+    create_domain,
+    destroy_domain,
+    arm_fault,
+    pause_xenstore,
+    set_costs
+  } kind;
   uint32_t process;
   uint32_t domain_number;  // to be part of; to destroy
   // arm_fault: which, and when it strikes. pause_xenstore: for how long.
   uint32_t fault, one_in, at, index, fault_domain;
   uint64_t seed;
   uint32_t milliseconds;
+  uint32_t hypercall_ns, copy_ns, notify_ns;  // set_costs
 };
 struct Answer {
   int32_t error;  // errno; 0: done

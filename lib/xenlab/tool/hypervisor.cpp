@@ -17,6 +17,7 @@
 #include <system_error>
 #include <thread>
 
+#include "lib/xenlab/abi/costs.hpp"
 #include "lib/xenlab/abi/domains.hpp"
 #include "lib/xenlab/abi/faults.hpp"
 
@@ -171,6 +172,9 @@ Answer Hypervisor::answer(const Request& request, int connection) {
       return arm(request);
     case Request::pause_xenstore:
       return pause_xenstore(request.milliseconds);
+    case Request::set_costs:
+      set_costs(*here_->machine, {request.hypercall_ns, request.copy_ns, request.notify_ns});
+      return {};
   }
   return {.error = EINVAL};
 }

@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "lib/xenlab/tool/hypervisor.hpp"
+#include "lib/xenlab/tool/processes.hpp"
 #include "lib/xenlab/tool/toolstack.hpp"
 
 using namespace xenlab;
@@ -28,6 +29,7 @@ struct Options {
   std::string xenstored, domain;
   std::vector<std::string> words, command;
   FaultWords fault;
+  CostWords costs;
   uint32_t milliseconds = 0;
 };
 
@@ -151,6 +153,39 @@ void execute(const Options& options) {
   throw std::runtime_error(fmt::format("{}: {}", words[0], std::strerror(errno)));
 }
 
+void show_processes(const Options& options) {
+  nlohmann::json all = nlohmann::json::array();
+  for (const auto& each : processes(options.lab)) {
+    all.push_back({{"pid", each.process},
+                   {"domid", each.domain_number},
+                   {"ports", each.ports},
+                   {"mappings", each.mappings},
+                   {"copy_calls", each.copy_calls},
+                   {"copy_hypercalls", each.copy_hypercalls},
+                   {"copy_operations", each.copy_operations},
+                   {"notifications", each.notifications}});
+    if (!options.json)
+      fmt::print(
+          "{:8} of domain {}: {} ports, {} mappings, {} copies in {} hypercalls, "
+          "{} notifications\n",
+          each.process, each.domain_number, each.ports, each.mappings, each.copy_operations,
+          each.copy_hypercalls, each.notifications);
+  }
+  if (options.json) fmt::print("{}\n", all.dump());
+}
+
+void add_cost_verbs(CLI::App& app, Options& options) {
+  app.add_subcommand("processes", "what each process holds and has done")->callback([&] {
+    show_processes(options);
+  });
+  auto* cost = app.add_subcommand("cost", "let things take their time, in ns; not given: none");
+  cost->add_option("--hypercall", options.costs.hypercall,
+                   "of 16 grant copies, a map, an unmap, a bind, an unbind");
+  cost->add_option("--copy", options.costs.copy, "a grant-copy operation, beside its bytes");
+  cost->add_option("--notify", options.costs.notify, "a notification");
+  cost->callback([&] { Toolstack(options.lab).set_costs(options.costs); });
+}
+
 void add_fault_verbs(CLI::App& app, Options& options) {
   auto* fault = app.add_subcommand("fault", "arm a fault; says how often it has struck so far");
   fault->add_option("FAULT", options.fault.name, fmt::format("{}", fmt::join(fault_names, ", ")))
@@ -210,6 +245,7 @@ void add_verbs(CLI::App& app, Options& options) {
       [&] { Toolstack(options.lab).remove_vif(options.domain, std::stoi(options.words.front())); });
 
   add_fault_verbs(app, options);
+  add_cost_verbs(app, options);
   auto* exec = app.add_subcommand("exec", "run a command as a process of a domain");
   exec->add_option("DOMAIN", options.domain, "number or name")->required();
   exec->add_option("COMMAND", options.command, "after --")->required();

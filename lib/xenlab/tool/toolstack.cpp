@@ -322,6 +322,16 @@ void Toolstack::pause_xenstore(uint32_t milliseconds) {
     throw std::runtime_error(fmt::format("cannot pause xenstored: {}", std::strerror(error)));
 }
 
+void Toolstack::set_costs(const CostWords& words) {
+  Answer answer{};
+  const Request request{.kind = Request::set_costs,
+                        .hypercall_ns = words.hypercall,
+                        .copy_ns = words.copy,
+                        .notify_ns = words.notify};
+  if (const int error = ask_hypervisor(directory_, request, answer))
+    throw std::runtime_error(fmt::format("cannot set costs: {}", std::strerror(error)));
+}
+
 std::map<std::string, std::string> Toolstack::environment(const std::string& domain,
                                                           const std::string& library) {
   const DomainInfo info = find(domain);

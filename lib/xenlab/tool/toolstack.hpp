@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "lib/xenlab/abi/costs.hpp"
 #include "lib/xenlab/abi/faults.hpp"
 
 namespace xenlab {
@@ -52,6 +53,7 @@ class Toolstack {
   uint64_t arm_fault(const FaultWords& words);
   // Xenstored answers nobody for so long.
   void pause_xenstore(uint32_t milliseconds);
+  void set_costs(const CostWords& words);
 
   // What a process of the domain needs in its environment.
   std::map<std::string, std::string> environment(const std::string& domain,
