@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "lib/xenlab/abi/costs.hpp"
 #include "lib/xenlab/abi/domains.hpp"
 #include "lib/xenlab/abi/faults.hpp"
 #include "lib/xenlab/abi/grant_handle.hpp"
@@ -119,9 +120,11 @@ extern "C" int xengnttab_grant_copy(xengnttab_handle* handle, uint32_t count,
     operations += operations_of(segments[i]);
   }
   --lab.own_client().in_copies;
+  const uint32_t hypercalls =
+      (operations + operations_per_hypercall - 1) / operations_per_hypercall;
   lab.own_client().copy_calls += 1;
   lab.own_client().copy_operations += operations;
-  lab.own_client().copy_hypercalls +=
-      (operations + operations_per_hypercall - 1) / operations_per_hypercall;
+  lab.own_client().copy_hypercalls += hypercalls;
+  charge(*lab.machine, {.hypercalls = hypercalls, .copies = operations});
   return good ? 0 : fail(EINVAL);
 }
