@@ -82,7 +82,8 @@ void release_client(Here& here, uint32_t index) {
       close_handle(here, handle);
   client.in_copies = 0;
   Domain& domain = machine.domains[client.domain];
-  for (uint32_t reference = first_free_reference; reference < grants_per_domain; ++reference)
+  // The last first: its page is the last to be taken again, so that neighbours stay neighbours.
+  for (uint32_t reference = grants_per_domain; reference-- > first_free_reference;)
     if (domain.grants[reference].word != 0 && domain.grants[reference].owner == index)
       end_share(here, client.domain, reference);
   client.in_use = 0;

@@ -11,6 +11,7 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <iostream>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -25,7 +26,7 @@ namespace {
 
 struct Options {
   std::string lab = "/tmp/xenlab";
-  bool json = false;
+  bool json = false, in_batch = false;
   std::string xenstored, domain;
   std::vector<std::string> words, command;
   FaultWords fault;
@@ -144,6 +145,7 @@ VifWords vif_words(const std::vector<std::string>& words) {
 }
 
 void execute(const Options& options) {
+  if (options.in_batch) throw std::runtime_error("exec would end the batch");
   const auto environment = Toolstack(options.lab).environment(options.domain, library_path());
   for (const auto& [key, value] : environment) setenv(key.c_str(), value.c_str(), 1);
   std::vector<char*> words;
@@ -206,6 +208,8 @@ void add_fault_verbs(CLI::App& app, Options& options) {
   pause->callback([&] { Toolstack(options.lab).pause_xenstore(options.milliseconds); });
 }
 
+void run_lines(const Options& given);
+
 void add_verbs(CLI::App& app, Options& options) {
   app.require_subcommand(1);
   app.add_option("--lab", options.lab, "directory of the lab; several may be up")
@@ -250,6 +254,37 @@ void add_verbs(CLI::App& app, Options& options) {
   exec->add_option("DOMAIN", options.domain, "number or name")->required();
   exec->add_option("COMMAND", options.command, "after --")->required();
   exec->callback([&] { execute(options); });
+  auto* environment = app.add_subcommand("environment", "what exec sets, as KEY=VALUE lines");
+  environment->add_option("DOMAIN", options.domain, "number or name")->required();
+  environment->callback([&] {
+    for (const auto& [key, value] :
+         Toolstack(options.lab).environment(options.domain, library_path()))
+      fmt::print("{}={}\n", key, value);
+  });
+  app.add_subcommand("batch",
+                     "commands from the input, one a line; each is answered by what it "
+                     "prints and by 'ok' or 'failed: WHY'")
+      ->callback([&] { run_lines(options); });
+}
+
+// Spares programs that do much the start of a process for each command.
+void run_lines(const Options& given) {
+  setenv("XENLAB", given.lab.c_str(), 1);
+  for (std::string line; std::getline(std::cin, line);) {
+    CLI::App app;
+    Options options;
+    add_verbs(app, options);
+    options.json = given.json;
+    options.in_batch = true;
+    std::string outcome = "ok";
+    try {
+      app.parse(line);
+    } catch (const std::exception& error) {
+      outcome = fmt::format("failed: {}", error.what());
+    }
+    fmt::print("{}\n", outcome);
+    std::fflush(stdout);
+  }
 }
 
 }  // namespace
