@@ -30,7 +30,8 @@ Frontend::Frontend(const FrontendOptions& options, std::unique_ptr<Store> store)
     : options_(options),
       store_(std::move(store)),
       path_(fmt::format("device/vif/{}", options.devid)),
-      under_way_(slots) {
+      under_way_(slots),
+      posted_(slots) {
   for (uint32_t i = slots; i > 0; --i) free_.push_back(static_cast<uint16_t>(i - 1));
 }
 
@@ -110,6 +111,10 @@ Status Frontend::publish() {
         {netif::keys::feature_rx_notify, options_.rx_notify},
         {netif::keys::feature_no_csum_offload, options_.no_csum_offload},
         {netif::keys::feature_ipv6_csum_offload, options_.ipv6_csum_offload}};
+    // What a frontend before us may have left would count.
+    for (const char* key :
+         {netif::keys::event_channel, netif::keys::event_channel_tx, netif::keys::event_channel_rx})
+      if (Status status = transaction.remove(path_ + "/" + key); !status) return status;
     if (ports_[0] == ports_[1]) {
       keys.emplace_back(netif::keys::event_channel, ports_[0]);
     } else {
@@ -123,12 +128,20 @@ Status Frontend::publish() {
   });
   if (!written) return written;
   if (Status status = store_->write(path_ + "/state", "4"); !status) return status;
-  return wait_for_backend({XenbusState::connected});
+  if (Status come = wait_for_backend({XenbusState::connected}); !come) return come;
+  return store_->watch(backend_ + "/state", "connected");
 }
 
 XenbusState Frontend::backend_state() const {
   const auto text = store_->read(backend_ + "/state");
   return static_cast<XenbusState>(parse_number<uint8_t>(text.value_or("0")).value_or(0));
+}
+
+void Frontend::look_at_backend() {
+  pollfd change{store_->fd(), POLLIN, 0};
+  if (poll(&change, 1, 0) <= 0) return;
+  (void)store_->drain_watches([](std::string_view, std::string_view) {});
+  backend_closes_ = backend_state() != XenbusState::connected;
 }
 
 Status Frontend::wait_for_backend(std::initializer_list<XenbusState> wanted) {
@@ -181,6 +194,7 @@ uint32_t Frontend::reap() {
       continue;
     }
     under_way_[answer.id] = false;
+    if (options_.spoil_answered) std::fill_n(from_guest_page(answer.id), page, 0xa5);
     free_.push_back(answer.id);
     if (answer.status != NETIF_RSP_OKAY) ++errors_;
   }
@@ -189,15 +203,23 @@ uint32_t Frontend::reap() {
 
 bool Frontend::receive(Received& received) {
   netif::ToGuestResponse response;
-  if (!to_guest_->take(response)) return false;
-  received = {response.id, response.offset, response.status, response.flags};
-  return true;
+  while (to_guest_->take(response)) {
+    if (response.id >= slots || !posted_[response.id]) {
+      ++bad_answers_;
+      continue;
+    }
+    posted_[response.id] = false;
+    received = {response.id, response.offset, response.status, response.flags};
+    return true;
+  }
+  return false;
 }
 
 void Frontend::post(uint32_t buffer) {
   netif::ToGuestRequest request{};
   request.id = static_cast<uint16_t>(buffer);
   request.gref = refs_[1][buffer];
+  posted_[buffer] = true;
   to_guest_->put(request);
 }
 
@@ -209,16 +231,18 @@ void Frontend::notify(evtchn_port_t port) {
   xenevtchn_notify(events_, port);
 }
 
-bool Frontend::wait(int timeout_ms) {
+void Frontend::wait(int timeout_ms, int other_fd) {
   from_guest_->ask_event();
   to_guest_->ask_event();
   std::atomic_thread_fence(std::memory_order_seq_cst);
-  if (from_guest_->has_response() || to_guest_->has_response()) return true;
-  pollfd event{xenevtchn_fd(events_), POLLIN, 0};
-  if (poll(&event, 1, timeout_ms) <= 0) return false;
+  if (from_guest_->has_response() || to_guest_->has_response()) return;
+  pollfd events[] = {
+      {xenevtchn_fd(events_), POLLIN, 0}, {store_->fd(), POLLIN, 0}, {other_fd, POLLIN, 0}};
+  if (poll(events, std::size(events), timeout_ms) <= 0) return;
+  if (events[1].revents != 0) look_at_backend();
+  if (events[0].revents == 0) return;
   const int port = xenevtchn_pending(events_);
   if (port >= 0) xenevtchn_unmask(events_, static_cast<evtchn_port_t>(port));
-  return port >= 0;
 }
 
 }  // namespace netback

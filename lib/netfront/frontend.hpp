@@ -23,6 +23,8 @@ struct FrontendOptions {
   bool rx_notify = true;             // feature-rx-notify
   bool no_csum_offload = false;
   bool ipv6_csum_offload = true;
+  // A page from the guest is overwritten as soon as it is answered: nobody may need it any more.
+  bool spoil_answered = false;
   int timeout_s = 10;  // for the backend to come, and to connect
 };
 
@@ -37,6 +39,11 @@ class Frontend {
 
   const std::string& mac() const { return mac_; }
 
+  // The backend closes the device, or is gone: seen by wait() and by look_at_backend(), a system
+  // call. What is under way may stay unanswered then.
+  bool backend_closes() const { return backend_closes_; }
+  void look_at_backend();
+
   // --- from the guest ---
   // A free buffer's number, or -1. Buffers are pages; frames lie at their start.
   int take_buffer();
@@ -50,7 +57,8 @@ class Frontend {
   // Answers so far: their buffers are free again. Counts what was not answered OKAY.
   uint32_t reap();
   uint64_t errors() const { return errors_; }
-  uint64_t bad_answers() const { return bad_answers_; }  // of ids that were not under way
+  // Of ids that were not under way, or not posted.
+  uint64_t bad_answers() const { return bad_answers_; }
 
   // --- to the guest ---
   struct Received {
@@ -66,8 +74,9 @@ class Frontend {
   void push_to_guest();
 
   // --- events ---
-  // Asks both rings for an event with the next answer, and waits for one; false: none in time.
-  bool wait(int timeout_ms);
+  // Asks both rings for an event with the next answer, and waits for one, or for `other_fd` to be
+  // readable.
+  void wait(int timeout_ms, int other_fd = -1);
 
  private:
   static constexpr size_t page = netif::page_bytes;
@@ -97,7 +106,9 @@ class Frontend {
   std::unique_ptr<ToGuestFrontRing> to_guest_;
   std::vector<uint16_t> free_;      // from_guest buffers
   std::vector<uint8_t> under_way_;  // by from_guest buffer: 1 or 0
+  std::vector<uint8_t> posted_;     // by to_guest buffer: 1 or 0
   uint64_t errors_ = 0, bad_answers_ = 0;
+  bool backend_closes_ = false;
 };
 
 }  // namespace netback
