@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <regex>
 
+#include "bench/netfront_pktgen/tap.hpp"
 #include "bench/netfront_pktgen/traffic.hpp"
 
 using namespace netback;
@@ -22,10 +23,22 @@ std::string check_macs(const std::string& text) {
   return std::regex_match(text, list) ? "" : fmt::format("'{}' is no Ethernet address", text);
 }
 
-void add_options(CLI::App& app, FrontendOptions& frontend, TrafficOptions& traffic) {
-  app.add_option("--devid", frontend.devid, "which of the guest's vifs")->capture_default_str();
+struct TapOptions {
+  std::string name;
+  bool blank_checksums = true;
+};
+
+void add_feature_options(CLI::App& app, FrontendOptions& frontend) {
   app.add_flag("!--one-event-channel", frontend.split_event_channels, "one for both directions");
   app.add_flag("!--no-sg", frontend.scatter_gather, "take no frames of several slots");
+  app.add_flag("!--no-rx-notify", frontend.rx_notify, "say nothing of buffers that are posted");
+  app.add_flag("--no-csum-offload", frontend.no_csum_offload, "take no blank IPv4 checksums");
+  app.add_flag("!--no-ipv6-csum-offload", frontend.ipv6_csum_offload,
+               "take no blank IPv6 checksums");
+  app.add_flag("--spoil", frontend.spoil_answered, "overwrite each page that has been answered");
+}
+
+void add_options(CLI::App& app, TrafficOptions& traffic, TapOptions& tap) {
   app.add_option("--seconds", traffic.seconds, "stop after this long; 0: never")
       ->capture_default_str();
   app.add_option("--count", traffic.count, "stop after this many frames; 0: never")
@@ -57,12 +70,25 @@ void add_options(CLI::App& app, FrontendOptions& frontend, TrafficOptions& traff
   sends(*both);
   both->add_flag("--linger", traffic.linger, "after the last frame receive until it is stopped");
   both->callback([&] { traffic.verb = Verb::both; });
-  app.add_subcommand("echo", "send every frame back to its sender")->callback([&] {
-    traffic.verb = Verb::echo;
+  auto* echo = app.add_subcommand("echo", "send every frame back to its sender");
+  echo->add_flag("--unchanged", traffic.unchanged, "addresses are not swapped");
+  echo->callback([&] { traffic.verb = Verb::echo; });
+  auto* tap_verb = app.add_subcommand("tap", "a Linux network stack: its interface is a tap");
+  tap_verb->add_option("NAME", tap.name, "of the interface")->required();
+  tap_verb->add_flag("!--whole-checksums", tap.blank_checksums, "the stack leaves none blank");
+  tap_verb->callback([&] {
+    traffic.verb = Verb::tap;
+    traffic.events = true;
   });
   auto* ping = app.add_subcommand("ping", "round trips to an echo, with a histogram");
   sends(*ping);
   ping->callback([&] { traffic.verb = Verb::ping; });
+}
+
+int refused(const Error& error) {
+  fmt::print(stderr, "netfront-pktgen: {}{}\n", error.message,
+             error.fix.empty() ? "" : " (fix: " + error.fix + ")");
+  return 1;
 }
 
 }  // namespace
@@ -71,17 +97,23 @@ int main(int argc, char** argv) {
   CLI::App app{"Sends, receives and reflects frames through a guest's vif.", "netfront-pktgen"};
   FrontendOptions frontend_options;
   TrafficOptions traffic_options;
-  add_options(app, frontend_options, traffic_options);
+  TapOptions tap_options;
+  app.add_option("--devid", frontend_options.devid, "which of the guest's vifs")
+      ->capture_default_str();
+  add_feature_options(app, frontend_options);
+  add_options(app, traffic_options, tap_options);
   CLI11_PARSE(app, argc, argv);
   for (const int signal : {SIGINT, SIGTERM}) std::signal(signal, [](int) { stopped = true; });
   auto frontend = Frontend::connect(frontend_options);
-  if (!frontend) {
-    fmt::print(stderr, "netfront-pktgen: {}{}\n", frontend.error().message,
-               frontend.error().fix.empty() ? "" : " (fix: " + frontend.error().fix + ")");
-    return 1;
+  if (!frontend) return refused(frontend.error());
+  std::unique_ptr<Tap> tap;
+  if (!tap_options.name.empty()) {
+    auto made = Tap::make(tap_options.name, frontend.value()->mac(), tap_options.blank_checksums);
+    if (!made) return refused(made.error());
+    tap = std::move(made).value();
   }
   std::cerr << "netfront-pktgen: connected" << std::endl;
-  Traffic traffic(*frontend.value(), traffic_options, stopped);
+  Traffic traffic(*frontend.value(), traffic_options, stopped, tap.get());
   const nlohmann::json result = traffic.run();
   std::cout << result.dump() << std::endl;
   return result["faults"] == 0 ? 0 : 1;

@@ -1,30 +1,26 @@
 #include "bench/netfront_pktgen/traffic.hpp"
 
 #include <arpa/inet.h>
-#include <immintrin.h>
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <thread>
+
+#include "bench/netfront_pktgen/mac.hpp"
 
 namespace netback {
 namespace {
 
 constexpr uint32_t ip_at = 14, udp_at = ip_at + 20, number_at = udp_at + 8;
 constexpr uint32_t numbered_max = 1U << 26;  // what is remembered of numbers seen
+constexpr uint32_t slots_max = 16;           // of a frame of 64 KiB
+constexpr uint32_t polls_per_look = 4096;    // at the backend, a system call
 
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-std::array<uint8_t, 6> read_mac(const std::string& text) {
-  unsigned bytes[6] = {};
-  sscanf(text.c_str(), "%x:%x:%x:%x:%x:%x", &bytes[0], &bytes[1], &bytes[2], &bytes[3], &bytes[4],
-         &bytes[5]);
-  std::array<uint8_t, 6> mac;
-  std::copy(std::begin(bytes), std::end(bytes), mac.begin());
-  return mac;
 }
 
 void put_be16(uint8_t* at, uint32_t value) {
@@ -37,17 +33,11 @@ uint8_t pattern(uint64_t number, uint32_t at) {
   return static_cast<uint8_t>(number * 31 + at * 7 + 1);
 }
 
-double percentile(std::vector<double>& values, double part) {
-  if (values.empty()) return 0;
-  std::sort(values.begin(), values.end());
-  return values[std::min(values.size() - 1, static_cast<size_t>(part * double(values.size())))];
-}
-
 }  // namespace
 
 Traffic::Traffic(Frontend& frontend, const TrafficOptions& options,
-                 const std::atomic<bool>& stopped)
-    : frontend_(frontend), options_(options), stopped_(stopped) {
+                 const std::atomic<bool>& stopped, Tap* tap)
+    : frontend_(frontend), options_(options), stopped_(stopped), tap_(tap) {
   write_headers();
 }
 
@@ -74,8 +64,10 @@ void Traffic::write_headers() {
   put_be16(&frame_[udp_at + 4], std::min(options_.bytes, 1514U) - udp_at);
 }
 
-bool Traffic::over(uint64_t frames) const {
-  return stopped_ || (options_.count > 0 && frames >= options_.count) ||
+bool Traffic::over(uint64_t frames) {
+  if (++looks_ % polls_per_look == 0) frontend_.look_at_backend();
+  return stopped_ || frontend_.backend_closes() ||
+         (options_.count > 0 && frames >= options_.count) ||
          (options_.seconds > 0 && now() - started_ >= options_.seconds);
 }
 
@@ -84,24 +76,44 @@ void Traffic::pause() {
   if (options_.events) frontend_.wait(10);
 }
 
-// Frames longer than a page take several slots; false: not enough buffers are free. Each target
-// has numbers of its own.
+// Frames longer than a page take several slots: how many; 0: not enough buffers are free.
+uint32_t Traffic::take_buffers(size_t bytes, uint32_t* buffers) {
+  const auto slots = static_cast<uint32_t>((bytes + netif::page_bytes - 1) / netif::page_bytes);
+  for (uint32_t i = 0; i < slots; ++i) {
+    const int buffer = frontend_.take_buffer();
+    if (buffer < 0) {
+      while (i > 0) frontend_.give_buffer(buffers[--i]);
+      return 0;
+    }
+    buffers[i] = static_cast<uint32_t>(buffer);
+  }
+  return slots;
+}
+
+// Any frame; false: not enough buffers are free.
+bool Traffic::put_whole(std::span<const uint8_t> frame, uint16_t flags) {
+  uint32_t buffers[slots_max];
+  const uint32_t slots = take_buffers(frame.size(), buffers);
+  for (uint32_t i = 0; i < slots; ++i) {
+    const auto piece = frame.subspan(i * netif::page_bytes);
+    const auto here = static_cast<uint32_t>(std::min<size_t>(piece.size(), netif::page_bytes));
+    std::copy_n(piece.begin(), here, frontend_.from_guest_page(buffers[i]));
+    const bool last = i + 1 == slots;
+    frontend_.put(buffers[i], i == 0 ? static_cast<uint32_t>(frame.size()) : here,
+                  static_cast<uint16_t>((last ? 0 : NETTXF_more_data) | (i == 0 ? flags : 0)));
+  }
+  return slots > 0;
+}
+
+// A frame of the generator's. Each target has numbers of its own.
 bool Traffic::put_frame(uint64_t number) {
   const auto* target = targets_.data();
   if (targets_.size() > 1) {  // a division costs more than the rest of a short frame
     target += number % targets_.size();
     number /= targets_.size();
   }
-  const uint32_t slots = (options_.bytes + netif::page_bytes - 1) / netif::page_bytes;
-  uint32_t buffers[32];
-  for (uint32_t i = 0; i < slots; ++i) {
-    const int buffer = frontend_.take_buffer();
-    if (buffer < 0) {
-      while (i > 0) frontend_.give_buffer(buffers[--i]);
-      return false;
-    }
-    buffers[i] = static_cast<uint32_t>(buffer);
-  }
+  uint32_t buffers[slots_max];
+  const uint32_t slots = take_buffers(options_.bytes, buffers);
   for (uint32_t i = 0; i < slots; ++i) {
     const uint32_t from = i * netif::page_bytes;
     const uint32_t here = std::min(options_.bytes - from, netif::page_bytes);
@@ -122,7 +134,7 @@ bool Traffic::put_frame(uint64_t number) {
     frontend_.put(buffers[i], i == 0 ? options_.bytes : here,
                   static_cast<uint16_t>((last ? 0 : NETTXF_more_data) | NETTXF_data_validated));
   }
-  return true;
+  return slots > 0;
 }
 
 uint32_t Traffic::send_burst(uint32_t frames) {
@@ -151,7 +163,7 @@ void Traffic::send() {
 
 void Traffic::wait_for_answers() {
   const double until = now() + 5;
-  while (frontend_.under_way() > 0 && now() < until) {
+  while (frontend_.under_way() > 0 && now() < until && !frontend_.backend_closes()) {
     answered_ += frontend_.reap();
     pause();
   }
@@ -161,7 +173,7 @@ bool Traffic::receive_some() {
   Frontend::Received received;
   uint32_t posted = 0;
   while (posted < options_.burst && frontend_.receive(received)) {
-    check_frame(received);
+    check_slot(received);
     frontend_.post(received.buffer);
     ++posted;
   }
@@ -188,62 +200,101 @@ void Traffic::both() {
   wait_for_answers();
 }
 
-void Traffic::check_frame(const Frontend::Received& received) {
+// A frame's slots come one after the other.
+void Traffic::check_slot(const Frontend::Received& received) {
   if (received.bytes < 0) {
     ++bad_status_;
+    received_at_ = 0;
     return;
   }
-  received_bytes_ += static_cast<uint32_t>(received.bytes);
-  if ((received.flags & NETRXF_more_data) == 0) ++received_;
-  if (!options_.numbered || static_cast<uint32_t>(received.bytes) < number_at + 8) return;
-  const uint8_t* bytes = frontend_.to_guest_page(received.buffer) + received.offset;
-  uint64_t number;
-  std::copy_n(bytes + number_at, sizeof(number), reinterpret_cast<uint8_t*>(&number));
-  if (number >= numbered_max) {
-    ++changed_;
-    return;
-  }
-  seen_.resize(std::max<size_t>(seen_.size(), number + 1));
-  if (seen_[number]) ++repeated_;
-  seen_[number] = true;
-  if (number < next_number_) ++reordered_;
-  next_number_ = std::max(next_number_, number + 1);
-  for (uint32_t at = number_at + 8; at < static_cast<uint32_t>(received.bytes); ++at)
-    if (bytes[at] != pattern(number, at)) {
+  const auto count = static_cast<uint32_t>(received.bytes);
+  received_bytes_ += count;
+  if (options_.numbered)
+    check_bytes(frontend_.to_guest_page(received.buffer) + received.offset, count);
+  const bool last = (received.flags & NETRXF_more_data) == 0;
+  received_at_ = last ? 0 : received_at_ + count;
+  if (last) ++received_;
+}
+
+void Traffic::check_bytes(const uint8_t* bytes, uint32_t count) {
+  if (received_at_ == 0) {
+    received_number_ = numbered_never;
+    if (count < number_at + 8) return;
+    uint64_t number;
+    std::copy_n(bytes + number_at, sizeof(number), reinterpret_cast<uint8_t*>(&number));
+    if (number >= numbered_max) {
       ++changed_;
+      return;
+    }
+    seen_.resize(std::max<size_t>(seen_.size(), number + 1));
+    if (seen_[number]) ++repeated_;
+    seen_[number] = true;
+    if (number < next_number_) ++reordered_;
+    next_number_ = std::max(next_number_, number + 1);
+    received_number_ = number;
+  }
+  if (received_number_ == numbered_never) return;
+  for (uint32_t at = received_at_ == 0 ? number_at + 8 : 0; at < count; ++at)
+    if (bytes[at] != pattern(received_number_, received_at_ + at)) {
+      ++changed_;
+      received_number_ = numbered_never;
       return;
     }
 }
 
-// Copies: a buffer of one ring cannot go into the other.
+// Adds a slot to the frame that is being received; true when that was its last.
+bool Traffic::gather(const Frontend::Received& received) {
+  if (received_at_ == 0) {
+    gathered_.clear();
+    gathered_flags_ = received.flags;
+  }
+  const uint8_t* bytes = frontend_.to_guest_page(received.buffer) + received.offset;
+  if (received.bytes > 0) gathered_.insert(gathered_.end(), bytes, bytes + received.bytes);
+  check_slot(received);
+  return received.bytes > 0 && received_at_ == 0;
+}
+
 void Traffic::echo() {
   Frontend::Received received;
   while (!over(received_)) {
     bool any = false;
     while (frontend_.receive(received)) {
       any = true;
-      check_frame(received);
-      answered_ += frontend_.reap();
-      const int buffer = received.bytes > 0 ? frontend_.take_buffer() : -1;
-      if (buffer >= 0) {
-        const uint8_t* in = frontend_.to_guest_page(received.buffer) + received.offset;
-        uint8_t* out = frontend_.from_guest_page(static_cast<uint32_t>(buffer));
-        std::copy_n(in, received.bytes, out);
-        std::swap_ranges(out, out + 6, out + 6);
-        frontend_.put(static_cast<uint32_t>(buffer), static_cast<uint32_t>(received.bytes),
-                      NETTXF_data_validated);
-        ++sent_;
-      }
+      if (gather(received)) reflect();
       frontend_.post(received.buffer);
     }
-    if (any) {
+    answered_ += frontend_.reap();
+    if (any)
       frontend_.push_to_guest();
-      frontend_.push_from_guest();
-    } else {
-      answered_ += frontend_.reap();
+    else
       pause();
-    }
   }
+  wait_for_answers();
+}
+
+// Copied: a buffer of one ring cannot go into the other.
+void Traffic::reflect() {
+  if (!options_.unchanged)
+    std::swap_ranges(gathered_.begin(), gathered_.begin() + 6, gathered_.begin() + 6);
+  while (!put_whole(gathered_, NETTXF_data_validated) && !over(received_)) {
+    answered_ += frontend_.reap();
+    pause();
+  }
+  ++sent_;
+  frontend_.push_from_guest();
+}
+
+void Traffic::wait_until(double time) {
+  while (!stopped_ && now() < time)
+    if (options_.events) std::this_thread::sleep_for(std::chrono::duration<double>(time - now()));
+}
+
+// Others may send to us, too.
+bool Traffic::carries(const Frontend::Received& received, uint64_t number) const {
+  if (received.bytes < static_cast<int32_t>(number_at + sizeof(number))) return false;
+  const uint8_t* bytes = frontend_.to_guest_page(received.buffer) + received.offset;
+  return std::equal(bytes, bytes + 6, &frame_[6]) &&
+         std::memcmp(bytes + number_at, &number, sizeof(number)) == 0;
 }
 
 void Traffic::ping() {
@@ -251,21 +302,26 @@ void Traffic::ping() {
   while (!over(sent_)) {
     const double began = now();
     send_burst(1);
-    bool back = false;
-    while (!back && !stopped_ && now() - began < 1) {
+    bool back = false, answer = false;
+    while (!back && now() - began < 1) {
+      bool any = false;
       while (frontend_.receive(received)) {
-        check_frame(received);
+        any = true;
+        if (received_at_ == 0) answer = carries(received, sent_ - 1);
+        check_slot(received);
         frontend_.post(received.buffer);
-        back = true;
+        back |= answer && received_at_ == 0;
       }
-      if (!back) pause();
+      if (back) round_trips_.add(static_cast<uint64_t>((now() - began) * 1e9));
+      if (any)
+        frontend_.push_to_guest();
+      else
+        pause();
     }
-    if (back) round_trips_.push_back((now() - began) * 1e6);
-    frontend_.push_to_guest();
     answered_ += frontend_.reap();
-    if (options_.rate > 0)
-      while (!stopped_ && now() - began < 1.0 / double(options_.rate)) _mm_pause();
+    if (options_.rate > 0) wait_until(began + 1.0 / double(options_.rate));
   }
+  wait_for_answers();
 }
 
 nlohmann::json Traffic::run() {
@@ -286,20 +342,25 @@ nlohmann::json Traffic::run() {
     case Verb::ping:
       ping();
       break;
+    case Verb::tap:
+      tap();
+      break;
   }
   const double seconds = now() - started_;
-  const uint64_t faults = frontend_.errors() + frontend_.bad_answers() + frontend_.under_way() +
-                          bad_status_ + changed_ + repeated_ + reordered_;
+  const uint64_t unanswered = frontend_.under_way();
+  const uint64_t faults = frontend_.errors() + frontend_.bad_answers() + bad_status_ + changed_ +
+                          repeated_ + reordered_ + (frontend_.backend_closes() ? 0 : unanswered);
   nlohmann::json result{{"seconds", seconds},
                         {"sent", sent_},
                         {"answered", answered_},
                         {"errors", frontend_.errors()},
-                        {"unanswered", frontend_.under_way()},
+                        {"unanswered", unanswered},
                         {"bad_answers", frontend_.bad_answers()},
                         {"received", received_},
                         {"received_bytes", received_bytes_},
                         {"bad_status", bad_status_},
                         {"faults", faults},
+                        {"backend_closed", frontend_.backend_closes()},
                         {"sent_per_s", double(sent_) / seconds},
                         {"received_per_s", double(received_) / seconds}};
   if (options_.numbered) {
@@ -308,10 +369,14 @@ nlohmann::json Traffic::run() {
     result["reordered"] = reordered_;
     result["missing"] = next_number_ - (received_ - repeated_);
   }
-  if (options_.verb == Verb::ping)
+  if (options_.verb == Verb::tap) result["tap_refused"] = tap_refused_;
+  if (options_.verb == Verb::ping) {
+    result["round_trips"] = round_trips_.total();
     for (const double part : {0.5, 0.9, 0.99})
       result["round_trip_us"]["p" + std::to_string(int(part * 100))] =
-          percentile(round_trips_, part);
+          round_trips_.percentile(part) / 1000;
+    result["round_trip_histogram"] = round_trips_.buckets();
+  }
   return result;
 }
 

@@ -4,14 +4,16 @@
 #include <array>
 #include <atomic>
 #include <nlohmann/json_fwd.hpp>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "bench/netfront_pktgen/histogram.hpp"
 #include "lib/netfront/frontend.hpp"
 
 namespace netback {
 
-enum class Verb { send, receive, both, echo, ping };
+enum class Verb { send, receive, both, echo, ping, tap };
 
 struct TrafficOptions {
   Verb verb = Verb::send;
@@ -24,34 +26,52 @@ struct TrafficOptions {
   std::string to = "ff:ff:ff:ff:ff:ff";  // or several, with commas between: by turns
   bool numbered = false;
   bool events = false;
-  bool linger = false;  // both: after the last frame go on receiving until `stopped`
+  bool linger = false;     // both: after the last frame go on receiving until `stopped`
+  bool unchanged = false;  // echo leaves the addresses as they are
 };
+
+class Tap;
 
 class Traffic {
  public:
-  Traffic(Frontend& frontend, const TrafficOptions& options, const std::atomic<bool>& stopped);
+  // `tap`: of the verb of that name.
+  Traffic(Frontend& frontend, const TrafficOptions& options, const std::atomic<bool>& stopped,
+          Tap* tap);
   // Until the count, the time or `stopped`. "faults" are answers and frames that should not be.
   nlohmann::json run();
 
  private:
+  static constexpr uint64_t numbered_never = UINT64_MAX;
+
   void send();
   void receive();
   void both();
   void echo();
   void ping();
-  bool over(uint64_t frames) const;
+  void tap();
+  bool to_tap();
+  bool from_tap();
+  bool over(uint64_t frames);
   void pause();
   bool send_some();     // a burst of what is due; false: nothing was sent
   bool receive_some();  // false: nothing was there
+  void wait_until(double time);
   uint32_t send_burst(uint32_t frames);
   bool put_frame(uint64_t number);
   void write_headers();
-  void check_frame(const Frontend::Received& received);
+  uint32_t take_buffers(size_t bytes, uint32_t* buffers);
+  bool put_whole(std::span<const uint8_t> frame, uint16_t flags);
+  void reflect();
+  void check_slot(const Frontend::Received& received);
+  void check_bytes(const uint8_t* bytes, uint32_t count);
+  bool gather(const Frontend::Received& received);
+  bool carries(const Frontend::Received& received, uint64_t number) const;
   void wait_for_answers();
 
   Frontend& frontend_;
   const TrafficOptions options_;
   const std::atomic<bool>& stopped_;
+  Tap* const tap_;
   double started_ = 0;
   std::vector<uint8_t> frame_;  // as sent, number and receiver excepted
   std::vector<std::array<uint8_t, 6>> targets_;
@@ -59,7 +79,16 @@ class Traffic {
   uint64_t next_number_ = 0, reordered_ = 0, changed_ = 0, bad_status_ = 0;
   std::vector<bool> seen_;  // numbers received
   uint64_t repeated_ = 0;
-  std::vector<double> round_trips_;  // microseconds
+  // The frame that is being received, slot by slot.
+  uint32_t received_at_ = 0;  // bytes of it so far
+  uint64_t received_number_ = numbered_never;
+  std::vector<uint8_t> gathered_;
+  uint16_t gathered_flags_ = 0;
+  // tap: a frame of the stack that found no buffers yet.
+  bool frame_waits_ = false, frame_blank_ = false;
+  uint64_t tap_refused_ = 0;
+  Histogram round_trips_;
+  uint32_t looks_ = 0;  // at whether it is over
 };
 
 }  // namespace netback

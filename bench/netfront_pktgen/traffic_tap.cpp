@@ -1,0 +1,43 @@
+// Frames of a Linux network stack, both ways.
+#include "bench/netfront_pktgen/tap.hpp"
+#include "bench/netfront_pktgen/traffic.hpp"
+
+namespace netback {
+
+void Traffic::tap() {
+  while (!over(sent_)) {
+    bool moved = to_tap();
+    answered_ += frontend_.reap();
+    moved |= from_tap();
+    if (!moved) frontend_.wait(10, frame_waits_ ? -1 : tap_->fd());
+  }
+}
+
+bool Traffic::to_tap() {
+  Frontend::Received received;
+  bool any = false;
+  while (frontend_.receive(received)) {
+    any = true;
+    if (gather(received) && !tap_->write(gathered_, gathered_flags_ & NETRXF_csum_blank))
+      ++tap_refused_;
+    frontend_.post(received.buffer);
+  }
+  if (any) frontend_.push_to_guest();
+  return any;
+}
+
+// A frame that finds too few buffers waits, and the others in the stack.
+bool Traffic::from_tap() {
+  bool any = false;
+  while (frame_waits_ || (frame_waits_ = tap_->read(frame_, frame_blank_))) {
+    const uint16_t flags = frame_blank_ ? NETTXF_csum_blank | NETTXF_data_validated : 0;
+    if (!put_whole(frame_, flags)) break;
+    frame_waits_ = false;
+    any = true;
+    ++sent_;
+  }
+  if (any) frontend_.push_from_guest();
+  return any;
+}
+
+}  // namespace netback
