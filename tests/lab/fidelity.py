@@ -1,10 +1,16 @@
-"""Programs of Xen that nobody here wrote, in a lab."""
+"""A lab is as a Xen host: for programs of Xen that nobody here wrote, for ordinary users, for the
+daemon."""
 
 import os
+import pathlib
+import shutil
 import subprocess
+import sys
 import threading
 
-from lab import scenario, until, xen_programs
+from costs import COPIER, shared_page
+from lab import (DAEMON, PKTGEN, XENLAB, Lab, scenario, sha256, until, xen_programs, xenstored)
+from traffic import G2, two_guests
 
 PIECE = 1 << 20
 
@@ -43,3 +49,52 @@ def vchan(lab):
     for _ in range(4):
         assert pass_on(client, server) and pass_on(server, client)
     lab.note(f"{8 * PIECE >> 20} MiB through vchan")
+
+
+@scenario("a copy stays as it is when the guest changes its page afterwards", daemon=False)
+def copied(lab):
+    domid = lab.create("g1")
+    ref, owner = shared_page(lab, "g1")
+
+    def fill(byte):
+        print(byte, file=owner.stdin, flush=True)
+        assert owner.stdout.readline() == "filled\n"
+    fill(17)
+    holder = lab.start(0, sys.executable, COPIER, "hold", domid, ref, stdin=True)
+    assert holder.stdout.readline() == "held\n", holder.stderr.read()
+    for byte in (18, 19):
+        fill(byte)
+        print(file=holder.stdin, flush=True)
+        assert holder.stdout.readline() == f"17 {byte}\n"
+
+
+class OrdinaryLab(Lab):
+    """A lab of a user without any rights, who has copies of the programs."""
+
+    def __init__(self):
+        super().__init__()
+        self.copies = self.directory / "bin"
+        self.copies.mkdir()
+        for path in (XENLAB, XENLAB.parent / "libxenlab.so", DAEMON, PKTGEN, xenstored()):
+            shutil.copy(path, self.copies)
+        if os.getuid() == 0:
+            self.user_words = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups",
+                               "--no-new-privs"]
+            for path in (self.directory, self.copies, *self.copies.iterdir()):
+                shutil.chown(path, "nobody", "nogroup")
+
+    def program(self, path):
+        return self.copies / path.name
+
+
+@scenario("a lab and the daemon in it need no root and no hugepages", lab=OrdinaryLab)
+def no_root(lab):
+    status = pathlib.Path(f"/proc/{lab.daemon.pid}/status").read_text()
+    assert "CapEff:\t0000000000000000" in status and "Uid:\t0" not in status, status
+    assert lab.ask("info")["memory"] == "pages"
+    assert sha256(lab.program(DAEMON)) == sha256(DAEMON)
+    two_guests(lab)
+    echo = lab.pktgen("g2", "--events", "echo")
+    ping = lab.result(lab.pktgen("g1", "--events", "--count", "1000", "ping", "--to", G2))
+    assert ping["received"] == 1000 and ping["faults"] == 0, ping
+    assert lab.stop(echo)["faults"] == 0
