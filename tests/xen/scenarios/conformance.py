@@ -8,7 +8,7 @@ import sys
 from scenarios.lab import scenario
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "lab"))
-from lab import BUILD, Lab  # noqa: E402
+from lab import BUILD, DAEMON, Lab, sha256  # noqa: E402
 
 PROGRAM = "xenlab-conformance"
 LIBRARIES = ("xengnttab", "xenevtchn")
@@ -35,3 +35,12 @@ def same_transcript(lab):
     called = {line.split(":")[0] for line in real.splitlines()}
     assert called == set(functions()), f"not called: {set(functions()) - called}"
     lab.note(f"{len(real.splitlines())} outcomes of {len(called)} functions are the same")
+
+
+@scenario("the daemon is the one of the lab, and knows of no lab")
+def same_daemon(lab):
+    running = f"/proc/{lab.daemon_pid()}/exe"
+    digest = lab.host.run("dom0", f"sha256sum {running}").split()[0]
+    lab.note(f"sha256 of the daemon: {digest}")
+    assert digest == sha256(DAEMON), f"in a lab: {sha256(DAEMON)}"
+    assert lab.host.dom0(f"grep -q xenlab {running}")[0] == 1
