@@ -43,7 +43,7 @@ static_assert(to_guest_slots_per_frame_max * netif::page_bytes > frame_bytes_max
 
 inline constexpr uint32_t port_burst_frames = 32;
 inline constexpr uint32_t port_bursts_per_turn = 4;  // while there are more
-inline constexpr uint32_t ports_max = 32;  // RTE_MAX_ETHPORTS of Debian's DPDK
+inline constexpr uint32_t ports_max = 32;            // RTE_MAX_ETHPORTS of Debian's DPDK
 inline constexpr uint32_t vifs_max = 4096;
 inline constexpr uint32_t frame_batch_max = 256;  // what passes through forward at once
 static_assert(frame_batch_max >= turn_slots_max + port_burst_frames * port_bursts_per_turn);
