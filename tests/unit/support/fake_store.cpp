@@ -1,55 +1,25 @@
 #include "tests/unit/support/fake_store.hpp"
 
+#include <sys/eventfd.h>
+#include <unistd.h>
+#include "lib/xen/c_api.hpp"
+
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
-#include <vector>
-
-#include "lib/xen/c_api.hpp"
 
 using netback::test::FakeStore;
 
-struct xs_handle {};
+struct xs_handle {
+  int fd;
+  std::set<std::pair<std::string, std::string>> watches;  // path, token
+  std::deque<std::pair<std::string, std::string>> events;
 
-namespace netback::test {
-namespace {
-
-bool is_below(const std::string& path, const std::string& root) {
-  return path == root || path.starts_with(root + "/");
-}
-
-std::optional<std::string> find(const FakeStore::Nodes& nodes, const std::string& path) {
-  const auto node = nodes.find(path);
-  return node == nodes.end() ? std::nullopt : std::optional(node->second);
-}
-
-}  // namespace
-
-FakeStore& FakeStore::instance() {
-  static FakeStore store;
-  return store;
-}
-
-void FakeStore::write(const std::string& path, const std::string& value) {
-  nodes[path] = value;
-  fire(path);
-}
-
-void FakeStore::remove(const std::string& path) {
-  std::erase_if(nodes, [&](const auto& node) { return is_below(node.first, path); });
-  fire(path);
-}
-
-std::optional<std::string> FakeStore::read(const std::string& path) const {
-  return find(nodes, path);
-}
-
-void FakeStore::fire(const std::string& path) {
-  for (const auto& [watched, token] : watches)
-    if (is_below(path, watched)) events.emplace_back(path, token);
-}
-
-}  // namespace netback::test
+  void tell(const std::string& path, const std::string& token) {
+    events.emplace_back(path, token);
+    eventfd_write(fd, 1);
+  }
+};
 
 namespace {
 
@@ -57,185 +27,230 @@ FakeStore& store() {
   return FakeStore::instance();
 }
 
-bool fail(int error) {
-  errno = error;
-  return false;
+bool is_below(const std::string& path, const std::string& directory) {
+  return path == directory || path.starts_with(directory + "/");
 }
 
-// As libxenstore hands out memory: one block, to be freed by the caller.
-char* block_of(const std::string& bytes) {
-  auto* block = static_cast<char*>(std::malloc(bytes.size() + 1));
-  std::memcpy(block, bytes.c_str(), bytes.size() + 1);
-  return block;
+// Relative paths are below the own domain's directory.
+std::string full(const std::string& path) {
+  return path.starts_with('/') || path.starts_with('@') ? path : "/local/domain/0/" + path;
 }
-char** block_of(const std::vector<std::string>& strings) {
-  size_t bytes = (strings.size() + 1) * sizeof(char*);
-  for (const auto& string : strings) bytes += string.size() + 1;
-  auto** block = static_cast<char**>(std::malloc(bytes));
-  auto* at = reinterpret_cast<char*>(block + strings.size() + 1);
-  for (size_t i = 0; i < strings.size(); ++i) {
+
+FakeStore::Nodes& nodes_of(xs_transaction_t id) {
+  return id == XBT_NULL ? store().nodes : store().open_transactions.at(id).nodes;
+}
+
+// Strings in one piece of memory, for the caller to free; behind pointers to them if told.
+char** block_of(const std::vector<std::string>& texts) {
+  size_t bytes = texts.size() * sizeof(char*);
+  for (const auto& text : texts) bytes += text.size() + 1;
+  char** block = static_cast<char**>(std::malloc(bytes + 1));
+  char* at = reinterpret_cast<char*>(block + texts.size());
+  for (size_t i = 0; i < texts.size(); ++i) {
     block[i] = at;
-    at = std::copy_n(strings[i].c_str(), strings[i].size() + 1, at);
+    std::memcpy(at, texts[i].c_str(), texts[i].size() + 1);
+    at += texts[i].size() + 1;
   }
   return block;
 }
 
-// The nodes that an operation sees; notes that a transaction has looked.
-FakeStore::Nodes* nodes_of(uint32_t id, const std::string& path) {
-  if (store().gone || path == store().forbidden) {
-    errno = store().gone ? EIO : EACCES;
-    return nullptr;
-  }
-  if (id == XBT_NULL) return &store().nodes;
-  auto& transaction = store().transactions.at(id);
-  transaction.touched.insert(path);
-  return &transaction.nodes;
-}
-
-bool commit(const FakeStore::Transaction& transaction) {
-  using netback::test::find;
-  if (store().end_error != 0) return fail(store().end_error);
-  for (const auto& path : transaction.touched) {
-    if (find(transaction.before, path) == store().read(path)) continue;
-    ++store().conflicts;
-    return fail(EAGAIN);
-  }
-  for (const auto& path : transaction.touched) {
-    const auto now = find(transaction.nodes, path);
-    if (now == find(transaction.before, path)) continue;
-    now ? store().write(path, *now) : store().remove(path);
-  }
-  ++store().committed;
-  return true;
+bool fails(int why) {
+  errno = why;
+  return false;
 }
 
 }  // namespace
 
+namespace netback::test {
+
+FakeStore& FakeStore::instance() {
+  static FakeStore store;
+  return store;
+}
+
+void FakeStore::reset() {
+  nodes = {{"/local/domain/0/domid", "0"}};
+  introduced = {0};
+  commits.clear();
+  open_transactions.clear();
+  before_end = nullptr;
+  transactions = conflicts = 0;
+  reads = 0;
+  open_fails = false;
+}
+
+std::optional<std::string> FakeStore::read(const std::string& path) const {
+  const auto found = nodes.find(full(path));
+  if (found == nodes.end()) return std::nullopt;
+  return found->second;
+}
+
+void FakeStore::write(const std::string& path, const std::string& value) {
+  set(full(path), value);
+  fire(full(path));
+}
+
+void FakeStore::remove(const std::string& path) {
+  std::vector<std::string> gone;
+  for (const auto& [node, value] : nodes)
+    if (is_below(node, full(path))) gone.push_back(node);
+  erase(full(path));
+  for (const auto& node : gone) fire(node);
+}
+
+void FakeStore::release(uint32_t domain) {
+  introduced.erase(domain);
+  fire("@releaseDomain");
+}
+
+void FakeStore::set(const std::string& path, const std::string& value) {
+  ++generation;
+  nodes[path] = value;
+}
+
+void FakeStore::erase(const std::string& path) {
+  ++generation;
+  std::erase_if(nodes, [&](const auto& node) { return is_below(node.first, path); });
+}
+
+void FakeStore::fire(const std::string& path) {
+  for (xs_handle* handle : handles)
+    for (const auto& [watched, token] : handle->watches)
+      if (is_below(path, full(watched))) handle->tell(path, token);
+}
+
+}  // namespace netback::test
+
 extern "C" {
 
 xs_handle* xs_open(unsigned long) {
-  if (store().open_error != 0) {
-    errno = store().open_error;
+  if (store().open_fails) {
+    errno = ENOENT;
     return nullptr;
   }
+  auto* handle =
+      new xs_handle{.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), .watches = {}, .events = {}};
+  store().handles.insert(handle);
   ++store().open_handles;
-  return new xs_handle;
+  return handle;
 }
 
 void xs_close(xs_handle* handle) {
   --store().open_handles;
+  store().handles.erase(handle);
+  close(handle->fd);
   delete handle;
 }
 
-int xs_fileno(xs_handle*) {
-  return -1;
+int xs_fileno(xs_handle* handle) {
+  return handle->fd;
 }
 
 void* xs_read(xs_handle*, xs_transaction_t id, const char* path, unsigned* bytes) {
-  const auto* nodes = nodes_of(id, path);
-  if (nodes == nullptr) return nullptr;
-  const auto node = nodes->find(path);
-  if (node == nodes->end()) {
+  ++store().reads;
+  const auto& nodes = nodes_of(id);
+  const auto found = nodes.find(full(path));
+  if (found == nodes.end()) {
     errno = ENOENT;
     return nullptr;
   }
-  *bytes = static_cast<unsigned>(node->second.size());
-  return block_of(node->second);
+  *bytes = static_cast<unsigned>(found->second.size());
+  char* value = static_cast<char*>(std::malloc(found->second.size() + 1));
+  std::memcpy(value, found->second.c_str(), found->second.size() + 1);
+  return value;
 }
 
 bool xs_write(xs_handle*, xs_transaction_t id, const char* path, const void* data, unsigned bytes) {
   const std::string value(static_cast<const char*>(data), bytes);
-  auto* nodes = nodes_of(id, path);
-  if (nodes == nullptr) return false;
-  if (id == XBT_NULL)
-    store().write(path, value);
-  else
-    (*nodes)[path] = value;
+  if (id != XBT_NULL) {
+    auto& transaction = store().open_transactions.at(id);
+    transaction.nodes[full(path)] = transaction.written[full(path)] = value;
+    return true;
+  }
+  store().commits.push_back({{full(path), value}});
+  store().write(path, value);
   return true;
 }
 
 bool xs_mkdir(xs_handle* handle, xs_transaction_t id, const char* path) {
-  const auto* nodes = nodes_of(id, path);
-  return nodes != nullptr && (nodes->contains(path) || xs_write(handle, id, path, "", 0));
+  return nodes_of(id).contains(full(path)) || xs_write(handle, id, path, "", 0);
 }
 
 bool xs_rm(xs_handle*, xs_transaction_t id, const char* path) {
-  auto* nodes = nodes_of(id, path);
-  if (nodes == nullptr) return false;
-  if (!nodes->contains(path)) return fail(ENOENT);
-  if (id == XBT_NULL)
+  if (!nodes_of(id).contains(full(path))) return fails(ENOENT);
+  if (id == XBT_NULL) {
     store().remove(path);
-  else
-    nodes->erase(path);
+    return true;
+  }
+  auto& transaction = store().open_transactions.at(id);
+  std::erase_if(transaction.nodes,
+                [&](const auto& node) { return is_below(node.first, full(path)); });
+  transaction.removed.insert(full(path));
   return true;
 }
 
 char** xs_directory(xs_handle*, xs_transaction_t id, const char* path, unsigned* count) {
-  const auto* nodes = nodes_of(id, path);
-  if (nodes == nullptr) return nullptr;
-  std::vector<std::string> names;
-  const std::string root = std::string(path) + "/";
-  for (const auto& [name, value] : *nodes) {
-    if (!name.starts_with(root)) continue;
-    const std::string child = name.substr(root.size(), name.find('/', root.size()) - root.size());
-    if (names.empty() || names.back() != child) names.push_back(child);
-  }
-  if (names.empty() && !nodes->contains(path)) {
-    errno = ENOENT;
-    return nullptr;
-  }
+  const std::string directory = full(path) + "/";
+  std::set<std::string> names;
+  for (const auto& [node, value] : nodes_of(id))
+    if (node.starts_with(directory))
+      names.insert(
+          node.substr(directory.size(), node.find('/', directory.size()) - directory.size()));
   *count = static_cast<unsigned>(names.size());
-  return block_of(names);
-}
-
-char* xs_get_domain_path(xs_handle*, unsigned domain) {
-  return store().gone ? nullptr : block_of("/local/domain/" + std::to_string(domain));
-}
-
-bool xs_is_domain_introduced(xs_handle*, unsigned domain) {
-  return store().read("/local/domain/" + std::to_string(domain)).has_value();
+  return block_of({names.begin(), names.end()});
 }
 
 xs_transaction_t xs_transaction_start(xs_handle*) {
-  if (store().start_error != 0) {
-    errno = store().start_error;
-    return XBT_NULL;
-  }
-  const uint32_t id = store().next_transaction++;
-  store().transactions[id] = {store().nodes, store().nodes, {}};
+  const uint32_t id = ++store().transactions;
+  store().open_transactions[id] = {store().nodes, {}, {}, store().generation};
   return id;
 }
 
 bool xs_transaction_end(xs_handle*, xs_transaction_t id, bool abort) {
-  const auto at = store().transactions.extract(id);
-  if (at.empty()) return fail(ENOENT);
-  if (abort) {
-    ++store().aborted;
-    return true;
+  if (!abort && store().before_end) std::exchange(store().before_end, nullptr)();
+  const auto transaction = store().open_transactions.at(id);
+  store().open_transactions.erase(id);
+  if (abort) return true;
+  if (store().conflicts > 0) {
+    --store().conflicts;
+    return fails(EAGAIN);
   }
-  if (store().at_end) store().at_end();
-  return commit(at.mapped());
-}
-
-bool xs_watch(xs_handle*, const char* path, const char* token) {
-  if (store().watch_error != 0) return fail(store().watch_error);
-  if (!store().watches.emplace(path, token).second) return fail(EEXIST);
-  store().events.emplace_back(path, token);
+  if (transaction.generation != store().generation) return fails(EAGAIN);
+  for (const auto& path : transaction.removed) store().remove(path);
+  for (const auto& [path, value] : transaction.written) store().set(path, value);
+  if (!transaction.written.empty()) store().commits.push_back(transaction.written);
+  for (const auto& [path, value] : transaction.written) store().fire(path);
   return true;
 }
 
-bool xs_unwatch(xs_handle*, const char* path, const char* token) {
-  return store().watches.erase({path, token}) == 1 || fail(ENOENT);
+bool xs_watch(xs_handle* handle, const char* path, const char* token) {
+  if (!handle->watches.emplace(path, token).second) return fails(EEXIST);
+  handle->tell(path, token);
+  return true;
 }
 
-char** xs_check_watch(xs_handle*) {
-  if (store().gone || store().events.empty()) {
-    errno = store().gone ? EIO : EAGAIN;
+bool xs_unwatch(xs_handle* handle, const char* path, const char* token) {
+  return handle->watches.erase({path, token}) == 1 || fails(ENOENT);
+}
+
+char** xs_check_watch(xs_handle* handle) {
+  if (handle->events.empty()) {
+    eventfd_t count;
+    eventfd_read(handle->fd, &count);
+    errno = EAGAIN;
     return nullptr;
   }
-  const auto [path, token] = store().events.front();
-  store().events.pop_front();
-  return block_of(std::vector{path, token});
+  const auto [path, token] = handle->events.front();
+  handle->events.pop_front();
+  return block_of({path, token});
+}
+
+bool xs_is_domain_introduced(xs_handle*, unsigned domain) {
+  return store().introduced.contains(domain);
+}
+
+char* xs_get_domain_path(xs_handle*, unsigned domain) {
+  return strdup(("/local/domain/" + std::to_string(domain)).c_str());
 }
 
 }  // extern "C"

@@ -1,5 +1,6 @@
-// Xenstore for unit tests, at the C ABI of libxenstore: a tree in this process, with transactions
-// that conflict as xenstored's do, watches, and faults on demand.
+// Xenstore for unit tests, at the C ABI of libxenstore: the code under test is the product's,
+// linked against this instead of the library. One store of this process and domain 0, for all
+// handles.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +11,9 @@
 #include <set>
 #include <string>
 #include <utility>
+#include <vector>
+
+struct xs_handle;
 
 namespace netback::test {
 
@@ -19,40 +23,49 @@ class FakeStore {
 
   // The one that the C functions act on. reset() between tests.
   static FakeStore& instance();
-  void reset() { *this = FakeStore(); }
+  void reset();
 
-  // As somebody else would: transactions that have looked there conflict, watches fire.
+  // --- what others do: a toolstack, a guest. Watches fire. ---
+  std::optional<std::string> read(const std::string& path) const;
   void write(const std::string& path, const std::string& value);
   void remove(const std::string& path);  // with all below it
-  std::optional<std::string> read(const std::string& path) const;
+  // Domains that xenstored knows; one that goes makes an event of @releaseDomain.
+  void introduce(uint32_t domain) { introduced.insert(domain); }
+  void release(uint32_t domain);
 
-  Nodes nodes;
-  std::set<std::pair<std::string, std::string>> watches;        // path, token
-  std::deque<std::pair<std::string, std::string>> events = {};  // waiting: path, token
+  Nodes nodes;  // by full path; a node without a value has an empty one
+  std::set<uint32_t> introduced;
 
-  // Faults, as errno; 0: none.
-  int open_error = 0;
-  int watch_error = 0;
-  int start_error = 0;             // of transactions
-  int end_error = 0;               // of transactions that would have been committed
-  std::string forbidden = {};      // this path can be neither read nor changed: EACCES
-  bool gone = false;               // xenstored ended
-  std::function<void()> at_end{};  // runs before a transaction is committed: another writer
-
-  // What happened.
+  // --- what went on ---
+  // What each write or transaction of the code under test changed at once.
+  std::vector<Nodes> commits;
+  uint32_t transactions = 0;  // begun
+  uint64_t reads = 0;
   uint32_t open_handles = 0;
-  uint32_t committed = 0, aborted = 0, conflicts = 0;
 
+  // --- faults ---
+  // Runs once, just before the next transaction ends: a writer that comes between.
+  std::function<void()> before_end;
+  // So many ends of transactions find that somebody came between.
+  uint32_t conflicts = 0;
+  bool open_fails = false;
+
+  // The C functions' own.
   struct Transaction {
-    Nodes before, nodes;
-    std::set<std::string> touched;
+    Nodes nodes;  // as they were, and what it wrote
+    Nodes written;
+    std::set<std::string> removed;
+    uint64_t generation;
   };
-  std::map<uint32_t, Transaction> transactions;  // open ones
-  uint32_t next_transaction = 1;
+  void set(const std::string& path, const std::string& value);
+  void erase(const std::string& path);
+  void fire(const std::string& path);
+  std::map<uint32_t, Transaction> open_transactions;
+  std::set<xs_handle*> handles;
+  uint64_t generation = 0;
 
  private:
   FakeStore() = default;
-  void fire(const std::string& path);
 };
 
 }  // namespace netback::test

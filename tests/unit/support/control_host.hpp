@@ -1,0 +1,73 @@
+// The control thread around a store, grants and channels of the tests' own. The test is the guest,
+// the toolstack and the worker.
+#pragma once
+
+#include <catch2/catch.hpp>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "control/vif_watcher.hpp"
+#include "tests/unit/control/config_files.hpp"
+#include "tests/unit/support/fake_store.hpp"
+#include "tests/unit/support/fake_xen.hpp"
+#include "tests/unit/support/test_guest.hpp"
+
+namespace netback::test {
+
+class ControlHost {
+ public:
+  static constexpr const char* port_name = "p";
+
+  ControlHost();
+  ~ControlHost();
+
+  // --- as the toolstack ---
+  // A domain with a vif 0 whose directories are made; its mac ends in the domain's number.
+  VifId add_vif(uint16_t domain);
+  static std::string backend(const VifId& id);  // the directories
+  static std::string frontend(const VifId& id);
+  // --- as the guest ---
+  // Rings of its own, and Connected. Again, it connects anew.
+  void connect(const VifId& id);
+  void set_frontend(const VifId& id, int state);
+  // --- as the worker ---
+  // The oldest command that was not acked, or nothing.
+  const Command* next_command();
+  // Acks it. Reads the table that it replaces first, as a worker may until then.
+  void ack();
+
+  // All that there is to do, timers of later excepted: loop, and worker if it is not held up.
+  void settle();
+  void quarantine(const VifId& id, Violation violation = Violation::bad_extra_type);
+
+  VifSession& vif(const VifId& id);
+  // Our state of a vif, -1: none.
+  int state(const VifId& id) const;
+  // The states that we wrote for it, in order; and again without those.
+  std::vector<int> states(const VifId& id) const;
+
+  FakeStore& nodes = FakeStore::instance();
+  bool worker_runs = true;
+  ConfigDirectory files;
+  DaemonConfig config;
+  std::unique_ptr<Loop> loop;
+  std::unique_ptr<Store> store;
+  std::unique_ptr<Grants> grants;
+  std::unique_ptr<EventChannels> events;
+  std::unique_ptr<FramePool> pool;
+  std::vector<std::unique_ptr<Port>> ports;
+  Mailbox mailbox;
+  std::unique_ptr<WorkerLink> link;
+  std::unique_ptr<Forwarding> forwarding;
+  std::unique_ptr<VifWorld> world;
+  std::unique_ptr<VifWatcher> watcher;
+
+ private:
+  std::optional<Command> taken_;  // the oldest, not yet acked
+  const ForwardTable* table_ = nullptr;
+  std::vector<std::unique_ptr<Page>> pages_;
+};
+
+}  // namespace netback::test
