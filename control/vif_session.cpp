@@ -207,7 +207,8 @@ bool VifSession::write_state(XenbusState state, bool offer) {
   bool written = false;
   const Status status = world_.store.transact([&](StoreTransaction& transaction) -> Status {
     written = false;
-    if (parse_state(transaction.read(path(keys::state))) != facts_.own) return Done{};
+    const auto own = transaction.read(path(keys::state));
+    if (!own || parse_state(own) != facts_.own) return Done{};
     if (offer) {
       for (const auto& [key, value] : offered_features())
         if (Status done = transaction.write(path(key), value); !done) return done;

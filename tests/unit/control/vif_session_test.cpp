@@ -92,6 +92,22 @@ TEST_CASE("session_a_state_that_another_wrote_meanwhile_is_not_overwritten") {
   CHECK(host.states(id) == States{6});
 }
 
+TEST_CASE("session_a_directory_that_goes_while_the_worker_lets_go_is_not_brought_back") {
+  ControlHost host;
+  const VifId id = connected_vif(host);
+  host.worker_runs = false;
+  host.set_frontend(id, 5);
+  host.settle();
+  CHECK(mapped() == 2);
+  host.nodes.remove(ControlHost::backend(id));
+  host.worker_runs = true;
+  host.settle();
+  CHECK(mapped() == 0);
+  CHECK_FALSE(has_directory(host, id));
+  CHECK(host.states(id) == States{2, 4});
+  CHECK(host.watcher->vifs().empty());
+}
+
 TEST_CASE("session_an_error_is_not_written_where_the_directory_is_gone") {
   ControlHost host;
   const VifId id = host.add_vif(5);
