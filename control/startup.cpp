@@ -13,7 +13,7 @@ int Startup::run(std::string& message) {
     if (const Status status = step.run(); !status) {
       message = fmt::format("{}: {}", step.name, with_fix(status.error()));
       undo();
-      return step.exit_code;
+      return status.error().busy ? exit_code::busy : step.exit_code;
     }
     ++done_;
   }

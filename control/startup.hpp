@@ -23,7 +23,7 @@ struct StartStep {
   std::string name;             // "open xenstore": reads well in "cannot start: open xenstore: ..."
   std::function<Status()> run;  // leaves nothing behind when it fails
   std::function<void()> undo = {};
-  int exit_code = exit_code::failed;  // of the process, when it fails
+  int exit_code = exit_code::failed;  // of the process, when it fails and nobody is busy
 };
 
 class Startup {

@@ -2,23 +2,14 @@
 
 #include <catch2/catch.hpp>
 
-#include <filesystem>
-#include <fstream>
+#include "tests/unit/support/fake_root.hpp"
 
 using namespace netback;
-namespace fs = std::filesystem;
+using namespace netback::test;
 
 namespace {
 
-// A /sys and /dev of files.
-struct FakeRoot {
-  fs::path path = fs::temp_directory_path() / ("netback-root-" + std::to_string(getpid()));
-  FakeRoot() { fs::create_directories(path); }
-  ~FakeRoot() { fs::remove_all(path); }
-  void file(const std::string& name, const std::string& text = "") const {
-    fs::create_directories((path / name).parent_path());
-    std::ofstream(path / name) << text;
-  }
+struct Root : FakeRoot {
   Result<PortDevice> check(const std::string& device, uint32_t mtu = 1500,
                            const std::string& bridge = "") const {
     return check_device({.name = "p", .device = device, .mtu = mtu, .bridge = bridge}, path);
@@ -39,14 +30,14 @@ const std::string virtio = "net_virtio_user0,path=/dev/vhost-net";
 }  // namespace
 
 TEST_CASE("seed_S07_an_unknown_driver_is_refused_with_those_that_there_are") {
-  const FakeRoot root;
+  const Root root;
   CHECK(has(root.error("net_nul0"), "unknown driver"));
   CHECK(has(root.error("net_nul0"), "net_null"));
   CHECK(has(root.error("pci"), "unknown driver"));
 }
 
 TEST_CASE("port_device_name_and_arguments_are_split") {
-  const FakeRoot root;
+  const Root root;
   auto device = root.check("net_null12,size=64,no-rx=1");
   REQUIRE(device);
   CHECK(device.value().name == "net_null12");
@@ -56,7 +47,7 @@ TEST_CASE("port_device_name_and_arguments_are_split") {
 }
 
 TEST_CASE("port_device_a_null_port_does_not_make_frames_of_its_own_unless_told_to") {
-  const FakeRoot root;
+  const Root root;
   CHECK(root.check("net_null0").value().arguments == "no-rx=1");
   CHECK(root.check("net_null0,size=64").value().arguments == "size=64,no-rx=1");
   CHECK(root.check("net_null0,no-rx=0").value().arguments == "no-rx=0");
@@ -72,7 +63,7 @@ TEST_CASE("port_device_an_argument_is_found_by_its_whole_key") {
 }
 
 TEST_CASE("port_device_pci_in_a_pv_domain_is_refused_elsewhere_not") {
-  const FakeRoot root;
+  const Root root;
   root.file("sys/hypervisor/guest_type", "PV\n");
   CHECK(has(root.error("0000:03:00.0"), "other guests' memory"));
   CHECK(has(root.error("03:00.0"), "other guests' memory"));
@@ -81,7 +72,7 @@ TEST_CASE("port_device_pci_in_a_pv_domain_is_refused_elsewhere_not") {
 }
 
 TEST_CASE("port_device_vhost_net_that_is_not_there_is_named_with_the_fix") {
-  const FakeRoot root;
+  const Root root;
   CHECK(has(root.error(virtio), "/dev/vhost-net: No such file"));
   CHECK(has(root.error(virtio), "modprobe vhost_net"));
   CHECK(has(root.error("net_virtio_user0"), "needs path="));
@@ -92,7 +83,7 @@ TEST_CASE("port_device_vhost_net_that_is_not_there_is_named_with_the_fix") {
 }
 
 TEST_CASE("port_device_a_tap_without_a_name_gets_the_same_one_at_each_start") {
-  const FakeRoot root;
+  const Root root;
   root.file("dev/vhost-net");
   root.file("dev/net/tun");
   auto device = root.check(virtio, 1500, "br0");
@@ -106,7 +97,7 @@ TEST_CASE("port_device_a_tap_without_a_name_gets_the_same_one_at_each_start") {
 }
 
 TEST_CASE("port_device_a_tap_on_a_bridge_has_the_same_mac_at_each_start") {
-  const FakeRoot root;
+  const Root root;
   root.file("dev/vhost-net");
   root.file("dev/net/tun");
   const auto mac = [&](const std::string& device, const std::string& bridge) {
@@ -119,7 +110,7 @@ TEST_CASE("port_device_a_tap_on_a_bridge_has_the_same_mac_at_each_start") {
 }
 
 TEST_CASE("port_device_a_vhost_user_socket_has_no_tap_and_so_no_bridge") {
-  const FakeRoot root;
+  const Root root;
   root.file("run/vhost.sock");
   CHECK(root.error("net_virtio_user0,path=/run/vhost.sock") == "");
   CHECK(has(root.error("net_virtio_user0,path=/run/vhost.sock", 1500, "br0"), "kernel tap"));
@@ -127,7 +118,7 @@ TEST_CASE("port_device_a_vhost_user_socket_has_no_tap_and_so_no_bridge") {
 }
 
 TEST_CASE("seed_S07_af_packet_needs_an_interface_that_is_there_and_is_Ethernet") {
-  const FakeRoot root;
+  const Root root;
   CHECK(has(root.error("net_af_packet0"), "needs iface="));
   CHECK(has(root.error("net_af_packet0,iface=v0"), "there is no interface v0"));
   root.file("sys/class/net/v0/type", "772");
@@ -137,7 +128,7 @@ TEST_CASE("seed_S07_af_packet_needs_an_interface_that_is_there_and_is_Ethernet")
 }
 
 TEST_CASE("port_device_af_packet_s_ring_is_made_to_fit_or_the_mtu_refused") {
-  const FakeRoot root;
+  const Root root;
   root.file("sys/class/net/v0/type", "1");
   const std::string device = "net_af_packet0,iface=v0";
   const std::string arguments = root.check(device).value().arguments;
@@ -156,7 +147,7 @@ TEST_CASE("port_device_af_packet_s_ring_is_made_to_fit_or_the_mtu_refused") {
 }
 
 TEST_CASE("port_device_an_mtu_that_no_frame_can_have_is_refused") {
-  const FakeRoot root;
+  const Root root;
   CHECK(root.error("net_null0", 68) == "");
   CHECK(has(root.error("net_null0", 67), "mtu 67"));
   CHECK(root.error("net_null0", 65517) == "");
@@ -167,7 +158,7 @@ TEST_CASE("port_device_an_mtu_that_no_frame_can_have_is_refused") {
 }
 
 TEST_CASE("port_device_drivers_that_lie_are_not_believed") {
-  const FakeRoot root;
+  const Root root;
   root.file("sys/class/net/v0/type", "1");
   CHECK_FALSE(root.check("net_af_xdp0,iface=v0").value().quirks->sends_chains);
   CHECK_FALSE(root.check("net_af_packet0,iface=v0").value().quirks->completes_checksums);

@@ -73,6 +73,15 @@ TEST_CASE("seed_L1_whichever_step_fails_the_later_ones_do_not_run") {
   }
 }
 
+TEST_CASE("startup_what_somebody_else_holds_is_busy_whatever_the_step_s_exit_code") {
+  std::string message;
+  const auto busy = [](int code) {
+    return StartStep{"a", [] { return Status(Error{"held", "wait", true}); }, {}, code};
+  };
+  CHECK(Startup({busy(exit_code::failed)}).run(message) == exit_code::busy);
+  CHECK(Startup({busy(exit_code::nobody)}).run(message) == exit_code::busy);
+}
+
 TEST_CASE("startup_a_step_without_an_undo_is_passed_over") {
   Recorded r;
   std::string message;
