@@ -37,7 +37,17 @@ Result<DaemonConfig> read_all_config(const std::string& directory) {
   std::vector<Error> errors;
   read_vif_configs(directory, errors);
   if (!errors.empty()) return errors.front();
+  if (auto& lcores = config.value().lcores; lcores.empty()) lcores = {last_cpu()};
   return config;
+}
+
+EalOptions eal_options(const DaemonConfig& config, const std::vector<PortDevice>& devices,
+                       bool hugepages) {
+  EalOptions options{
+      .hugepages = hugepages, .memory_mb = config.memory_mb, .worker_cpus = config.lcores};
+  for (const auto& device : devices)
+    if (device.pci()) options.pci_allowed.push_back(device.name);
+  return options;
 }
 
 std::vector<StartStep> Daemon::steps() {
@@ -103,7 +113,7 @@ Status Daemon::open_events() {
 }
 
 unsigned Daemon::worker_cpu() const {
-  return config_.lcores.empty() ? last_cpu() : config_.lcores.front();
+  return config_.lcores.front();
 }
 
 Status Daemon::start_dpdk() {
@@ -118,11 +128,7 @@ Status Daemon::start_dpdk() {
         "no hugepages: {} MB of ordinary pages instead, fixed at start; no NIC by DMA, more "
         "TLB misses",
         config_.memory_mb);
-  EalOptions eal{
-      .hugepages = hugepages_, .memory_mb = config_.memory_mb, .worker_cpus = {worker_cpu()}};
-  for (const auto& device : devices_)
-    if (device.pci()) eal.pci_allowed.push_back(device.name);
-  return keep(eal_, Eal::start(eal));
+  return keep(eal_, Eal::start(eal_options(config_, devices_, hugepages_)));
 }
 
 Status Daemon::make_pool() {

@@ -30,8 +30,13 @@ struct DaemonOptions {
   std::string log_level;  // empty: as the configuration says
 };
 
-// Reads all configuration files; the error names the first bad line.
+// Reads all configuration files; the error names the first bad line. `lcores` is the last cpu where
+// no file says otherwise.
 Result<DaemonConfig> read_all_config(const std::string& directory);
+
+// What DPDK is started with: it touches no PCI device that is not a port.
+EalOptions eal_options(const DaemonConfig& config, const std::vector<PortDevice>& devices,
+                       bool hugepages);
 
 class Daemon {
  public:

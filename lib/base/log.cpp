@@ -5,7 +5,8 @@
 namespace netback::log {
 
 void start(const std::string& level) {
-  auto logger = spdlog::stderr_logger_st("dpdk-netback");
+  auto logger = std::make_shared<spdlog::logger>("dpdk-netback",
+                                                 std::make_shared<spdlog::sinks::stderr_sink_st>());
   logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e %n %l: %v");
   spdlog::set_default_logger(logger);
   const auto parsed = spdlog::level::from_str(level);

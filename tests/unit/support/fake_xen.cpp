@@ -83,12 +83,16 @@ int16_t copy_one(xengnttab_grant_copy_segment_t& segment) {
 extern "C" {
 
 xengnttab_handle* xengnttab_open(xentoollog_logger*, unsigned) {
-  if (!xen().open_fails) return new xengntdev_handle;
-  errno = ENOENT;
-  return nullptr;
+  if (xen().open_fails) {
+    errno = ENOENT;
+    return nullptr;
+  }
+  ++xen().open_handles;
+  return new xengntdev_handle;
 }
 
 int xengnttab_close(xengnttab_handle* handle) {
+  --xen().open_handles;
   delete handle;
   return 0;
 }
@@ -142,10 +146,12 @@ xenevtchn_handle* xenevtchn_open(xentoollog_logger*, unsigned) {
   }
   const int fd = eventfd(0, 0);
   xen().use_events_fd(fd);
+  ++xen().open_handles;
   return new xenevtchn_handle{fd};
 }
 
 int xenevtchn_close(xenevtchn_handle* handle) {
+  --xen().open_handles;
   close(handle->fd);
   delete handle;
   return 0;

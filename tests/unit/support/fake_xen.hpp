@@ -50,6 +50,7 @@ class FakeXen {
   uint32_t next_port = 100;
   std::atomic<uint32_t> event_reads = 0;  // calls that asked for a waiting event
   std::atomic<uint32_t> unmasked = 0;     // events whose port may deliver again
+  uint32_t open_handles = 0;              // of grants and of events; reset() leaves it
 
   // A guest's kick: the event waits until it is read. From any thread.
   void kick(uint32_t port);
