@@ -136,10 +136,13 @@ Status Port::start() {
 Status Port::join_kernel() {
   if (device_.iface.empty()) return Done{};
   if (device_.quirks->kernel_interface) return set_interface_up(device_.iface);
-  if (!device_.quirks->kernel_tap || !interface_exists(device_.iface)) return Done{};
+  if (!device_.quirks->kernel_tap) return Done{};
   const auto named = [this](const Error& error) {
     return Error{fmt::format("port '{}': {}", config_.name, error.message), error.fix};
   };
+  if (!interface_exists(device_.iface))
+    return named({fmt::format("the driver made no tap {}", device_.iface),
+                  "see DPDK's lines above; is /sys of this network namespace?"});
   if (Status status = set_interface_mtu(device_.iface, config_.mtu); !status)
     return named(status.error());
   if (!config_.bridge.empty())

@@ -93,7 +93,10 @@ Status check_tap(const PortConfig& config, PortDevice& device, const std::string
       return port_error(
           config, errno_error("cannot open " + path).message,
           path == "/dev/vhost-net" ? "modprobe vhost_net, or use net_af_packet on a veth" : "");
-    if (path != "/dev/vhost-net") return Done{};  // a vhost-user socket: no tap
+    if (path != "/dev/vhost-net") {  // a vhost-user socket: no tap, whatever is said of one
+      device.iface.clear();
+      return Done{};
+    }
   }
   if (access((root + "/dev/net/tun").c_str(), R_OK | W_OK) != 0)
     return port_error(config, errno_error("cannot open /dev/net/tun").message, "modprobe tun");

@@ -113,7 +113,10 @@ TEST_CASE("port_device_a_vhost_user_socket_has_no_tap_and_so_no_bridge") {
   const Root root;
   root.file("run/vhost.sock");
   CHECK(root.error("net_virtio_user0,path=/run/vhost.sock") == "");
-  CHECK(has(root.error("net_virtio_user0,path=/run/vhost.sock", 1500, "br0"), "kernel tap"));
+  const std::string device = "net_virtio_user0,path=/run/vhost.sock";
+  CHECK(has(root.error(device, 1500, "br0"), "kernel tap"));
+  CHECK(has(root.error(device + ",iface=t7", 1500, "br0"), "kernel tap"));
+  CHECK(root.check(device + ",iface=t7").value().iface.empty());
   CHECK(has(root.error("net_null0", 1500, "br0"), "kernel tap"));
 }
 
