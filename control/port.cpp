@@ -121,12 +121,16 @@ Status Port::start() {
   if (const int result = rte_eth_dev_start(queue_->port); result != 0)
     return port_error(*this, "does not start", result);
   started_ = true;
-  // Guests' addresses are not the port's own.
+  // Guests' addresses are not the port's own, and no filter of it is programmed for them.
   const int result = rte_eth_promiscuous_enable(queue_->port);
   promiscuous_ = result == 0;
-  if (result != 0 && result != -ENOTSUP)
+  if (promiscuous_) {
+    ++promiscuous_fallbacks_;
+    log::info("port '{}': promiscuous; frames are filtered in software", config_.name);
+  } else if (result != -ENOTSUP) {
     log::warn("port '{}': no promiscuous mode: {}; frames for guests may not arrive", config_.name,
               rte_strerror(-result));
+  }
   if (interrupts_) queue_->receive_fd = rte_eth_dev_rx_intr_ctl_q_get_fd(queue_->port, 0);
   if (queue_->receive_fd < 0) queue_->receive_fd = -1;
   return Done{};

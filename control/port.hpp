@@ -33,6 +33,8 @@ class Port {
   const PortConfig& config() const { return config_; }
   const PortDevice& device() const { return device_; }
   bool promiscuous() const { return promiscuous_; }
+  // How often it took to promiscuous mode because no address filter of its own was programmed.
+  uint64_t promiscuous_fallbacks() const { return promiscuous_fallbacks_; }
   std::string mac() const;
 
   // Asks the driver; one without link status counts as up. Whether it changed since the last call.
@@ -60,6 +62,7 @@ class Port {
   bool started_ = false;
   bool interrupts_ = false;
   bool promiscuous_ = false;
+  uint64_t promiscuous_fallbacks_ = 0;
   bool link_up_ = true;
 };
 

@@ -119,6 +119,7 @@ Json port_details(const Port& port) {
           {"link", port.link_up() ? "up" : "down"},
           {"running", queue.running.load()},
           {"promiscuous", port.promiscuous()},
+          {"promiscuous_fallbacks", port.promiscuous_fallbacks()},
           {"checksum_offload", queue.can.checksum},
           {"chained_buffers", queue.can.chains},
           {"receive_interrupt", queue.receive_fd >= 0}};
@@ -137,6 +138,7 @@ Json stats_json(const StatsSources& sources) {
     one["driver_sent_frames"] = driver.sent_frames;
     one["driver_missed_frames"] = driver.missed_frames;
     one["driver_failed_frames"] = driver.failed_frames;
+    one["promiscuous_fallbacks"] = port->promiscuous_fallbacks();
     json["ports"].push_back(std::move(one));
   }
   Json worker = {{"worker", 0}, {"cpu", sources.worker_cpu}};

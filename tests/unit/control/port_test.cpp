@@ -11,6 +11,16 @@
 using namespace netback;
 using namespace netback::test;
 
+TEST_CASE("port_is_promiscuous_and_counts_it_where_its_driver_can") {
+  ControlHost host;
+  const Port& port = *host.ports[0];
+  CHECK(port.promiscuous());
+  CHECK(rte_eth_promiscuous_get(port.queue().port) == 1);
+  CHECK(port_details(port)["promiscuous_fallbacks"] == 1);
+  const Worker worker({}, host.mailbox, *host.grants, *host.events, *host.pool);
+  CHECK(stats_json({{}, host.ports, worker, 0})["ports"][0]["promiscuous_fallbacks"] == 1);
+}
+
 TEST_CASE("seed_S07_a_tap_that_its_driver_did_not_make_is_not_passed_over") {
   const auto pool = make_pool();
   const DriverQuirks quirks{.driver = "net_null", .kernel_tap = true};
