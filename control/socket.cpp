@@ -12,7 +12,8 @@
 namespace netback {
 
 Result<std::unique_ptr<ControlSocket>> ControlSocket::open(Loop& loop, const std::string& path,
-                                                           Handler handler) {
+                                                           Handler handler,
+                                                           std::chrono::milliseconds patience) {
   sockaddr_un address{.sun_family = AF_UNIX};
   if (path.size() >= sizeof address.sun_path) return Error{"the path is too long: " + path};
   path.copy(address.sun_path, path.size());
@@ -27,15 +28,21 @@ Result<std::unique_ptr<ControlSocket>> ControlSocket::open(Loop& loop, const std
     close(fd);
     return error;
   }
-  std::unique_ptr<ControlSocket> made(new ControlSocket(loop, path, fd, std::move(handler)));
+  std::unique_ptr<ControlSocket> made(
+      new ControlSocket(loop, path, fd, std::move(handler), patience));
   Status added = loop.add(
       fd, [self = made.get()](uint32_t) { self->accept_clients(); }, EPOLLIN);
   if (!added) return added.error();
   return made;
 }
 
-ControlSocket::ControlSocket(Loop& loop, std::string path, int fd, Handler handler)
-    : loop_(loop), path_(std::move(path)), fd_(fd), handler_(std::move(handler)) {}
+ControlSocket::ControlSocket(Loop& loop, std::string path, int fd, Handler handler,
+                             std::chrono::milliseconds patience)
+    : loop_(loop),
+      path_(std::move(path)),
+      fd_(fd),
+      handler_(std::move(handler)),
+      patience_(patience) {}
 
 ControlSocket::~ControlSocket() {
   while (!clients_.empty()) drop(clients_.begin()->first);
@@ -95,7 +102,7 @@ bool ControlSocket::answer(int fd, Client& client) {
   if (!waits) {
     loop_.cancel(std::exchange(client.timer, 0));
   } else if (client.timer == 0) {
-    client.timer = loop_.after(client_patience, [this, fd] { drop(fd); });
+    client.timer = loop_.after(patience_, [this, fd] { drop(fd); });
   }
   return true;
 }
