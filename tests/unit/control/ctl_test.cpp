@@ -173,6 +173,42 @@ TEST_CASE("text_counters_of_zero_are_left_out_unless_asked_for") {
   CHECK(stats_text(json, true).find("to_guest_frames") != std::string::npos);
 }
 
+TEST_CASE("text_the_live_table_s_figures_stand_below_their_heads") {
+  Rates rates;
+  rates.vifs = {{.vif = "1.0",
+                 .domain = "web",
+                 .state = "connected",
+                 .from_guest = {1234, 5.5, 16.5, 0.125, {{"port_full", 7}}},
+                 .to_guest = {99, 2.5, 8.5, 0.5, {}}}};
+  rates.ports = {{.port = "host",
+                  .link = "up",
+                  .received_frames = 11,
+                  .received_megabits = 1.5,
+                  .sent_frames = 2222,
+                  .sent_megabits = 3.5,
+                  .frames_per_burst = 30.5}};
+  rates.workers = {{.worker = 0, .cpu = 3, .busy = 0.25, .cycles_per_frame = 456, .sleeps = 78}};
+  CHECK(rates_text(rates, false) ==
+        "VIF  DOMAIN  STATE      DIRECTION   FRAMES/S  MBIT/S  SLOTS/COPY  NOTIFY/FRAME  DROPS/S\n"
+        "1.0  web     connected  from guest     1,234     5.5        16.5         0.125  port_full "
+        "7\n"
+        "                        to guest          99     2.5         8.5         0.500  -\n"
+        "\n"
+        "PORT  LINK  RECEIVED/S  MBIT/S  SENT/S  MBIT/S  FRAMES/BURST\n"
+        "host  up            11     1.5   2,222     3.5          30.5\n"
+        "\n"
+        "WORKER  CPU   BUSY  CYCLES/FRAME  SLEEPS/S\n"
+        "     0    3  25.0%           456        78\n");
+}
+
+TEST_CASE("text_a_list_s_words_stand_below_their_heads") {
+  const Json vif = {{"vif", "3.0"}, {"domain", "web"},    {"mac", "00:16:3e:00:00:01"},
+                    {"port", "p"},  {"state", "refused"}, {"error", "no port"}};
+  CHECK(list_text({{"vifs", Json::array({vif})}}) ==
+        "VIF  DOMAIN  MAC                PORT  STATE    ERROR\n"
+        "3.0  web     00:16:3e:00:00:01  p     refused  no port\n");
+}
+
 TEST_CASE("text_the_live_table_has_a_line_for_each_direction_worker_and_port") {
   const std::string text = rates_text(
       rates_between(stats(0, empty), stats(1'000'000'000, {{"from_guest_frames", 9}})), false);
