@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <regex>
 
+#include "bench/netfront_pktgen/lie.hpp"
 #include "bench/netfront_pktgen/tap.hpp"
 #include "bench/netfront_pktgen/traffic.hpp"
 
@@ -85,6 +86,13 @@ void add_options(CLI::App& app, TrafficOptions& traffic, TapOptions& tap) {
   ping->callback([&] { traffic.verb = Verb::ping; });
 }
 
+void add_lie(CLI::App& app, std::string& kind) {
+  app.add_subcommand("lie", "break the protocol, and see what comes of it")
+      ->add_option("KIND", kind)
+      ->required()
+      ->check(CLI::IsMember(lies()));
+}
+
 int refused(const Error& error) {
   fmt::print(stderr, "netfront-pktgen: {}{}\n", error.message,
              error.fix.empty() ? "" : " (fix: " + error.fix + ")");
@@ -102,6 +110,8 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   add_feature_options(app, frontend_options);
   add_options(app, traffic_options, tap_options);
+  std::string kind_of_lie;
+  add_lie(app, kind_of_lie);
   CLI11_PARSE(app, argc, argv);
   for (const int signal : {SIGINT, SIGTERM}) std::signal(signal, [](int) { stopped = true; });
   auto frontend = Frontend::connect(frontend_options);
@@ -113,8 +123,9 @@ int main(int argc, char** argv) {
     tap = std::move(made).value();
   }
   std::cerr << "netfront-pktgen: connected" << std::endl;
-  Traffic traffic(*frontend.value(), traffic_options, stopped, tap.get());
-  const nlohmann::json result = traffic.run();
+  const nlohmann::json result =
+      kind_of_lie.empty() ? Traffic(*frontend.value(), traffic_options, stopped, tap.get()).run()
+                          : lie(*frontend.value(), kind_of_lie);
   std::cout << result.dump() << std::endl;
   return result["faults"] == 0 ? 0 : 1;
 }

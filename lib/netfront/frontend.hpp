@@ -54,6 +54,11 @@ class Frontend {
   // Puts a slot; the backend sees it after push_from_guest().
   void put(uint32_t buffer, uint32_t bytes, uint16_t flags = 0);
   void push_from_guest();
+  // For what no honest guest puts there. kick() notifies the backend whether it asked or not.
+  FromGuestFrontRing& from_guest_ring() { return *from_guest_; }
+  void kick() { notify(ports_[0]); }
+  // Whether the backend's state is Connected yet.
+  bool served() const { return backend_state() == netif::XenbusState::connected; }
   // Answers so far: their buffers are free again. Counts what was not answered OKAY.
   uint32_t reap();
   uint64_t errors() const { return errors_; }

@@ -1,0 +1,110 @@
+"""What the control thread does about guests that lie, and storms in xenstore."""
+
+import re
+import time
+
+from lab import CONFIG, PKTGEN, scenario, until
+from traffic import G1, G2, G3
+
+STORM_WRITES = 100_000
+STORM_RSS_GROWTH_MAX_KIB = 1024
+LIES = {"impossible-producer": "claims more requests than the ring holds",
+        "bad-extra-type": "extra info of an invalid type",
+        "unfinished-frame": "a frame that goes on beyond the last request",
+        "crosses-page": "a slot that reaches beyond its page"}
+FIRST_WAITS = (1, 2)  # seconds; those of later lies are ended by hand
+
+# Writes a node of the own domain over and over.
+STORM = f"""
+import ctypes
+xenstore = ctypes.CDLL("libxenstore.so.4")
+xenstore.xs_open.restype = ctypes.c_void_p
+store = ctypes.c_void_p(xenstore.xs_open(0))
+print("connected", flush=True)
+for _ in range({STORM_WRITES}):
+    assert xenstore.xs_write(store, 0, b"device/vif/0/state", b"1", 1)
+"""
+
+
+def backend(lab, name, key):
+    return lab.xenstore("0", "read", f"/local/domain/0/backend/vif/{lab.domid(name)}/0/{key}")
+
+
+def states_written(lab, name):
+    """Our states of a vif, in the order in which the daemon wrote them."""
+    return [int(state) for state in
+            re.findall(rf"vif {lab.domid(name)}\.0: state (\d)", lab.log())]
+
+
+@scenario("guests that lie are quarantined, say why, may come again, and nobody else notices")
+def lies(lab):
+    lab.drain_daemon()
+    lab.configure(CONFIG.replace('"info"', '"debug"'))
+    lab.start_daemon()
+    for name, mac in (("g1", G1), ("g2", G2), ("g3", G3)):
+        lab.create(name, mac)
+    echo = lab.pktgen("g3", "--events", "echo")
+    ping = lab.pktgen("g2", "--events", "ping", "--rate", "1000", "--to", G3)
+    for number, (lie, why) in enumerate(LIES.items()):
+        liar = lab.pktgen("g1", "lie", lie)
+        until(lambda: lab.ctl("show", "g1.0")["state"] == "quarantined", "quarantine")
+        began = time.monotonic()
+        said = lab.result(liar)
+        assert said["faults"] == 0 and said["answered"] >= 4, said
+        vif = lab.ctl("show", "g1.0")
+        assert why in vif["error"] and backend(lab, "g1", "error") == vif["error"], vif
+        assert states_written(lab, "g1") == [2, 4, 5, 6] * (2 * number + 1)
+        honest = lab.start("g1", PKTGEN, "--count", "100", "send")
+        if number >= len(FIRST_WAITS):
+            assert 0 < vif["rearm_ms"] <= 10_000, vif
+            lab.ctl("rearm", "g1.0")
+        assert lab.result(honest)["answered"] == 100
+        waited = time.monotonic() - began
+        if number < len(FIRST_WAITS):
+            assert FIRST_WAITS[number] - 0.2 < waited < FIRST_WAITS[number] + 2, waited
+        else:
+            assert waited < 1, f"{waited:.1f} s, and it was to be over"
+        assert backend(lab, "g1", "error") is None
+        lab.note(f"{lie}: served again after {waited:.1f} s")
+    found = lab.stop(ping)
+    lab.stop(echo)
+    assert found["faults"] == 0 and found["received"] == found["sent"] > 1000, found
+    assert "error" not in lab.ctl("show", "g2.0")
+
+
+@scenario("a drain and the start after it change nothing in xenstore")
+def drain_is_silent(lab):
+    lab.create("g1", G1)
+    sender = lab.pktgen("g1", "--events", "send", "--rate", "1000")
+    before = lab.xenstore("0", "ls", "-f")
+    assert "feature-rx-copy" in before
+    lab.drain_daemon()
+    assert lab.xenstore("0", "ls", "-f") == before
+    lab.start_daemon()
+    until(lambda: lab.count("g1", "from_guest_frames") > 0, "frames after the restart")
+    assert lab.xenstore("0", "ls", "-f") == before
+    lab.stop(sender)
+
+
+@scenario(f"{STORM_WRITES:,} writes of a guest to its state: no memory grows, others are served")
+def storm(lab):
+    stormy = lab.create("g1", G1)
+    lab.create("g3", G3)
+    held = lab.daemon_holds()["rss"]
+    process = lab.start("g1", "python3", "-c", STORM)
+    assert "connected" in process.stdout.readline()
+    began, largest = time.monotonic(), held
+    lab.create("g2", G2)
+    sent = lab.result(lab.pktgen("g2", "--count", "1000", "send"))
+    took = time.monotonic() - began
+    assert process.poll() is None, "the storm was over before the other guest was served"
+    assert sent["answered"] == 1000 and took < 5, f"{took:.1f} s: {sent}"
+    while process.poll() is None:
+        largest = max(largest, lab.daemon_holds()["rss"])
+        time.sleep(0.1)
+    rate = STORM_WRITES / (time.monotonic() - began)
+    assert process.returncode == 0, process.stderr.read()
+    assert largest <= held + STORM_RSS_GROWTH_MAX_KIB, f"{held} KiB before, {largest} at most"
+    assert lab.ctl("show", f"{stormy}.0")["state"] == "waiting"
+    lab.note(f"{rate:,.0f} writes/s, {held} KiB before, at most {largest}; another guest was"
+             f" served within {took:.1f} s")
