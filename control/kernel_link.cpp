@@ -60,6 +60,11 @@ std::string interface_bridge(const std::string& name) {
 }
 
 bool tap_is_busy(const std::string& name) {
+  // One that does not persist is there only for as long as somebody holds it; of several queues, as
+  // net_tap's, it would let us in all the same.
+  unsigned flags = 0;
+  std::ifstream(interface_path(name, {}) + "/tun_flags") >> std::hex >> flags;
+  if ((flags & IFF_PERSIST) == 0) return true;
   const int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
   if (fd < 0) return false;
   ifreq request = request_for(name);

@@ -1,9 +1,12 @@
-"""What the control thread does about guests that lie, and storms in xenstore."""
+"""What the control thread does about guests that lie, storms in xenstore, links and interfaces."""
 
+import contextlib
+import os
 import re
+import subprocess
 import time
 
-from lab import CONFIG, PKTGEN, scenario, until
+from lab import CONFIG, DAEMON, PKTGEN, scenario, until
 from traffic import G1, G2, G3
 
 STORM_WRITES = 100_000
@@ -108,3 +111,48 @@ def storm(lab):
     assert lab.ctl("show", f"{stormy}.0")["state"] == "waiting"
     lab.note(f"{rate:,.0f} writes/s, {held} KiB before, at most {largest}; another guest was"
              f" served within {took:.1f} s")
+
+
+class Network:
+    """A network of the daemon's own with a veth pair, so that the machine's stays as it is."""
+
+    def __init__(self, lab, device, more=""):
+        self.lab, self.name = lab, f"netback-{os.getpid()}"
+        self.place = ["ip", "netns", "exec", self.name]
+        port = f'device = "{device}"\n{more}'
+        self.config = CONFIG.replace('device = "net_null0,no-rx=1"', port)
+        assert self.config != CONFIG
+
+    def __enter__(self):
+        subprocess.run(["ip", "netns", "add", self.name], check=True)
+        self.run("ip", "link", "add", "veth0", "type", "veth", "peer", "name", "veth1")
+        self.run("ip", "link", "set", "veth1", "up")
+        self.lab.drain_daemon()
+        self.lab.daemon_place = self.place
+        self.lab.configure(self.config)
+        return self
+
+    def __exit__(self, *_):
+        self.lab.daemon_place = []
+        subprocess.run(["ip", "netns", "del", self.name], check=True)
+
+    def run(self, *words):
+        """What a command in there printed."""
+        return subprocess.run([*self.place, *words], check=True, capture_output=True,
+                              text=True).stdout
+
+
+@scenario("a tap that another process holds: one line, and the holder notices nothing")
+def busy_tap(lab):
+    device = "net_tap0,iface=nb0"
+    with Network(lab, device):
+        lab.start_daemon()
+        second = subprocess.run(
+            lab.command(0, [*lab.daemon_place, DAEMON, "--config", lab.directory / "config",
+                            "--socket", lab.directory / "second.sock"]),
+            capture_output=True, text=True, timeout=20, check=False)
+        assert second.stderr == (
+            f"dpdk-netback: cannot start: check ports: port 'null': device '{device}': tap nb0 is"
+            " in use by another process (fix: choose another iface=)\n"), second.stderr
+        assert second.returncode == 1
+        assert lab.ctl("port", "null")["ports"][0]["link"] == "up"

@@ -113,6 +113,26 @@ def second_instance(lab):
     lab.ping("g1", "10.0.0.1", 5)
 
 
+@scenario("start-up fails: a tap that another process holds")
+def busy_tap(lab):
+    assert_fails(lab, 1, "cannot start: check ports: port 'bridge': device 'net_virtio_user0,"
+                 "path=/dev/vhost-net,queue_size=1024,iface=netback0': tap netback0 is in use by"
+                 " another process (fix: choose another iface=)",
+                 f"--config {lab.config_directory(BRIDGE)} --socket /tmp/second.sock",
+                 after="rm /tmp/second.sock.lock")
+    lab.assert_daemon_lives()
+    lab.ping("g1", "10.0.0.1", 5)
+
+
+@scenario("the tap of a port has the port's mtu", guests=(), daemon=None)
+def tap_mtu(lab):
+    lab.host.run("dom0", "modprobe tun; modprobe vhost_net")
+    words = config(lab, port("net_virtio_user0,path=/dev/vhost-net,iface=nb0", "mtu = 1400"))
+    output = lab.host.run("dom0", f"timeout -s TERM 4 dpdk-netback {words} </dev/null & sleep 3;"
+                                  " cat /sys/class/net/nb0/mtu; wait")
+    assert "\n1400\n" in f"\n{output}", output
+
+
 @scenario("--check says what is wrong with the configuration", guests=(), daemon=None)
 def check(lab):
     good = config(lab, port("net_null0"))
