@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/ethtool.h>
 #include <linux/if_tun.h>
 #include <linux/sockios.h>
 #include <net/if.h>
@@ -40,6 +41,20 @@ bool interface_ioctl(unsigned long number, ifreq& request) {
   return result == 0;
 }
 
+unsigned interface_number(const std::string& name, const char* file) {
+  unsigned number = 0;
+  std::ifstream(interface_path(name, {}) + "/" + file) >> number;
+  return number;
+}
+
+// The other end of a veth pair; empty: not one, or the end is in another network namespace.
+std::string veth_peer(const std::string& name) {
+  char peer[IFNAMSIZ] = {};
+  const unsigned link = interface_number(name, "iflink"), index = interface_number(name, "ifindex");
+  if (link == index || if_indextoname(link, peer) == nullptr) return {};
+  return interface_number(peer, "iflink") == index ? peer : "";
+}
+
 }  // namespace
 
 bool interface_exists(const std::string& name, const std::string& root) {
@@ -72,6 +87,20 @@ bool tap_is_busy(const std::string& name) {
   const bool busy = ioctl(fd, TUNSETIFF, &request) != 0 && errno == EBUSY;
   close(fd);
   return busy;
+}
+
+bool interface_is_running(const std::string& name) {
+  ifreq request = request_for(name);
+  return !interface_ioctl(SIOCGIFFLAGS, request) || (request.ifr_flags & IFF_RUNNING) != 0;
+}
+
+std::string sender_of_blank_checksums(const std::string& name) {
+  const std::string peer = veth_peer(name);
+  ethtool_value offload{.cmd = ETHTOOL_GTXCSUM};
+  ifreq request = request_for(peer);
+  request.ifr_data = reinterpret_cast<char*>(&offload);
+  const bool known = !peer.empty() && interface_ioctl(SIOCETHTOOL, request);
+  return known && offload.data != 0 ? peer : "";
 }
 
 Status set_interface_up(const std::string& name) {

@@ -17,6 +17,12 @@ std::string interface_bridge(const std::string& name);
 // Whether another process holds this tap. Only for names that exist.
 bool tap_is_busy(const std::string& name);
 
+// Whether it is up and has a link; also when nobody can say.
+bool interface_is_running(const std::string& name);
+// The other end of the veth pair that `name` is an end of, if it sends without checksums, for a
+// device to complete; empty: no such end is known.
+std::string sender_of_blank_checksums(const std::string& name);
+
 Status set_interface_up(const std::string& name);
 Status set_interface_mtu(const std::string& name, uint32_t mtu);
 // Puts `name` on `bridge`. Already there is fine; on another bridge is an error.

@@ -139,7 +139,15 @@ Status Port::start() {
 // The kernel's interface of the port: up, and on its bridge.
 Status Port::join_kernel() {
   if (device_.iface.empty()) return Done{};
-  if (device_.quirks->kernel_interface) return set_interface_up(device_.iface);
+  if (device_.quirks->kernel_interface) {
+    const std::string peer = sender_of_blank_checksums(device_.iface);
+    if (!peer.empty() && !device_.quirks->completes_checksums)
+      log::warn(
+          "port '{}': {} sends without checksums and this driver does not see that: guests drop "
+          "such frames (fix: ethtool -K {} tx off)",
+          config_.name, peer, peer);
+    return set_interface_up(device_.iface);
+  }
   if (!device_.quirks->kernel_tap) return Done{};
   const auto named = [this](const Error& error) {
     return Error{fmt::format("port '{}': {}", config_.name, error.message), error.fix};
@@ -187,7 +195,9 @@ Port::DriverCounts Port::driver_counts() const {
 bool Port::update_link() {
   rte_eth_link link{};
   const int result = rte_eth_link_get_nowait(queue_->port, &link);
-  const bool up = result != 0 || link.link_status == RTE_ETH_LINK_UP;
+  bool up = result != 0 || link.link_status == RTE_ETH_LINK_UP;
+  // Drivers on one of the kernel's interfaces say up whatever it is.
+  if (device_.quirks->kernel_interface) up = interface_is_running(device_.iface);
   return std::exchange(link_up_, up) != up;
 }
 

@@ -6,7 +6,7 @@ import re
 import subprocess
 import time
 
-from lab import CONFIG, DAEMON, PKTGEN, scenario, until
+from lab import CONFIG, DAEMON, PKTGEN, scenario, until, xen_programs
 from traffic import G1, G2, G3
 
 STORM_WRITES = 100_000
@@ -140,6 +140,37 @@ class Network:
         """What a command in there printed."""
         return subprocess.run([*self.place, *words], check=True, capture_output=True,
                               text=True).stdout
+
+
+@scenario("a port on a veth: its mtu and its mode, a peer's missing checksums, its link as carrier")
+def veth_port(lab):
+    with Network(lab, "net_af_packet0,iface=veth0", "mtu = 1400") as network:
+        lab.start_daemon()
+        warning = ("port 'null': veth1 sends without checksums and this driver does not see that:"
+                   " guests drop such frames (fix: ethtool -K veth1 tx off)")
+        assert warning in lab.log()
+        lab.drain_daemon()
+        network.run(xen_programs() / "sbin/ethtool", "-K", "veth1", "tx", "off")
+        lab.start_daemon()
+        assert lab.log().count(warning) == 1
+
+        link = network.run("ip", "-d", "link", "show", "veth0")
+        assert "mtu 1400" in link and "promiscuity 1" in link, link
+        port = lab.ctl("port", "null")["ports"][0]
+        assert port["promiscuous"] and port["promiscuous_fallbacks"] == 1, port
+        assert lab.ctl("stats")["ports"][0]["promiscuous_fallbacks"] == 1
+
+        lab.create("g1", G1)
+        sender = lab.pktgen("g1", "--events", "send", "--rate", "100")
+        assert backend(lab, "g1", "carrier") is None, "absent says up"
+        for link, carrier in (("down", "0"), ("up", "1")):
+            network.run("ip", "link", "set", "veth1", link)
+            until(lambda: backend(lab, "g1", "carrier") == carrier, f"carrier {carrier}", 5)
+            assert lab.ctl("port", "null")["ports"][0]["link"] == link
+        lab.stop(sender)
+        lab.drain_daemon()
+        assert "promiscuity 0" in network.run("ip", "-d", "link", "show", "veth0")
+        lab.start_daemon()
 
 
 @scenario("a tap that another process holds: one line, and the holder notices nothing")

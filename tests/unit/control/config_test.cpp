@@ -113,7 +113,7 @@ TEST_CASE("the_file_as_shipped_shows_every_key_with_its_default") {
   const std::string text = uncommented(source_file("config/dpdk-netback.toml"));
   const DaemonConfig config = read(text);
   check_built_in(config);
-  CHECK(config.ports.size() == 2);
+  CHECK(config.ports.size() == 3);
   CHECK(config.defaults.mtu == 1500u);
   CHECK(config.defaults.rx_filter == true);
   CHECK(config.defaults.lock_mac == false);
