@@ -68,7 +68,7 @@ TEST_CASE("seed_S06_from_the_port_to_an_address_of_no_vif_is_dropped_and_counted
   CHECK(f.ports[0]->count(PortCounter::port_drop_no_destination_frames) == 1);
 }
 
-TEST_CASE("forward: broadcast and multicast of a guest: the port and all others, not itself") {
+TEST_CASE("seed_S09_what_a_guest_sends_to_all_reaches_the_port_and_all_others_never_itself") {
   for (const auto& to : {broadcast, multicast}) {
     Forwarding f;
     const Bytes frame = f.frame(to, *f.guests[0]);
@@ -91,7 +91,7 @@ TEST_CASE("seed_S06_broadcast_and_multicast_from_the_port_reach_all_vifs_and_not
   }
 }
 
-TEST_CASE("forward: the sender is known by identity, not by its source address") {
+TEST_CASE("seed_S09_a_sender_is_known_by_identity_not_by_the_address_that_it_borrows") {
   Forwarding f;
   const Bytes frame = make_frame(broadcast, f.guests[1]->settings.mac, 60);  // a borrowed address
   f.send(*f.guests[0], frame);
