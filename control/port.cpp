@@ -1,6 +1,7 @@
 #include "control/port.hpp"
 
 #include <fmt/format.h>
+#include <net/if.h>
 #include <rte_dev.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
@@ -152,9 +153,10 @@ Status Port::join_kernel() {
   const auto named = [this](const Error& error) {
     return Error{fmt::format("port '{}': {}", config_.name, error.message), error.fix};
   };
-  if (!interface_exists(device_.iface))
-    return named({fmt::format("the driver made no tap {}", device_.iface),
-                  "see DPDK's lines above; is /sys of this network namespace?"});
+  // The kernel is asked: /sys may be of another network namespace.
+  if (if_nametoindex(device_.iface.c_str()) == 0)
+    return named(
+        {fmt::format("the driver made no tap {}", device_.iface), "see DPDK's lines above"});
   if (Status status = set_interface_mtu(device_.iface, config_.mtu); !status)
     return named(status.error());
   if (!config_.bridge.empty())

@@ -293,7 +293,11 @@ void Traffic::wait_until(double time) {
 bool Traffic::carries(const Frontend::Received& received, uint64_t number) const {
   if (received.bytes < static_cast<int32_t>(number_at + sizeof(number))) return false;
   const uint8_t* bytes = frontend_.to_guest_page(received.buffer) + received.offset;
-  return std::equal(bytes, bytes + 6, &frame_[6]) &&
+  const auto own = [&](const uint8_t* address) {
+    return std::equal(address, address + 6, &frame_[6]);
+  };
+  // Reflected by an echo, or as it was by a port.
+  return (own(bytes) || own(bytes + 6)) &&
          std::memcmp(bytes + number_at, &number, sizeof(number)) == 0;
 }
 

@@ -51,10 +51,11 @@ def capture_traffic(lab):
     for number, space in ((1, one), (2, two)):
         space.run("ip", "link", "set", "eth0", "gso_max_segs", 1)
     path = lab.directory / "capture.pcap"
+    one.run("ip", "link", "set", "eth0", "up")
     dump = one.start("tcpdump", "-i", "eth0", "-w", path, "-U", "-Z", "root", "--immediate-mode",
                      "-B", 16384)
-    one.run("ip", "link", "set", "eth0", "up")
-    assert "listening" in dump.stderr.readline()
+    said = dump.stderr.readline()
+    assert "listening" in said, said
     for number, space in ((1, one), (2, two)):
         space.configure("eth0", number)
     for target in (address(2), address6(2)):

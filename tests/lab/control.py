@@ -53,7 +53,9 @@ def lies(lab):
         until(lambda: lab.ctl("show", "g1.0")["state"] == "quarantined", "quarantine")
         began = time.monotonic()
         said = lab.result(liar)
-        assert said["faults"] == 0 and said["answered"] >= 4, said
+        # Nothing is taken of a ring that claims the impossible; else the honest frames before are.
+        answered = 0 if lie == "impossible-producer" else 4
+        assert said["faults"] == 0 and said["answered"] >= answered, said
         vif = lab.ctl("show", "g1.0")
         assert why in vif["error"] and backend(lab, "g1", "error") == vif["error"], vif
         assert states_written(lab, "g1") == [2, 4, 5, 6] * (2 * number + 1)
