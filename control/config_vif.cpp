@@ -60,33 +60,6 @@ void read_identity(TableReader& table, VifConfig& vif) {
   }
 }
 
-bool is_identified(const VifConfig& vif) {
-  return vif.mac || (vif.devid && (vif.domain || vif.uuid));
-}
-
-// One file. It has an error when it is bad; so has `errors` then.
-VifConfig read_vif_file(const std::string& file, std::vector<Error>& errors) {
-  VifConfig vif;
-  vif.file = file;
-  const auto fail = [&](Error error) {
-    vif.error = error.message;
-    errors.push_back(std::move(error));
-    return vif;
-  };
-  auto text = read_toml(file);
-  if (!text) return fail(text.error());
-  Problems problems(file);
-  TableReader table(text.value(), problems);
-  read_identity(table, vif);
-  read_settings(table, vif);
-  table.finish();
-  if (problems.none() && !is_identified(vif)) {
-    problems.add(1, "which vif? Give mac, or domain and devid, or uuid and devid");
-  }
-  if (!problems.none()) return fail(problems.first());
-  return vif;
-}
-
 template <class T>
 bool differ(const std::optional<T>& one, const std::optional<T>& other) {
   return one && other && *one != *other;
@@ -122,6 +95,32 @@ Error both_match(const VifConfig& one, const VifConfig& other) {
 
 }  // namespace
 
+bool is_identified(const VifConfig& vif) {
+  return vif.mac || (vif.devid && (vif.domain || vif.uuid));
+}
+
+VifConfig read_vif_file(const std::string& file, std::vector<Error>& errors) {
+  VifConfig vif;
+  vif.file = file;
+  const auto fail = [&](Error error) {
+    vif.error = error.message;
+    errors.push_back(std::move(error));
+    return vif;
+  };
+  auto text = read_toml(file);
+  if (!text) return fail(text.error());
+  Problems problems(file);
+  TableReader table(text.value(), problems);
+  read_identity(table, vif);
+  read_settings(table, vif);
+  table.finish();
+  if (problems.none() && !is_identified(vif)) {
+    problems.add(1, "which vif? Give mac, or domain and devid, or uuid and devid");
+  }
+  if (!problems.none()) return fail(problems.first());
+  return vif;
+}
+
 void read_settings(TableReader& table, VifConfig& vif) {
   vif.nic = table.text("nic");
   vif.mtu = table.number("mtu", mtu_min, mtu_max);
@@ -151,7 +150,7 @@ Result<std::string> checked_mac(std::string_view text) {
   return mac;
 }
 
-std::vector<VifConfig> read_vif_configs(const std::string& directory, std::vector<Error>& errors) {
+std::vector<std::string> vif_file_names(const std::string& directory, std::vector<Error>& errors) {
   namespace fs = std::filesystem;
   std::vector<std::string> names;
   std::error_code code;
@@ -165,9 +164,12 @@ std::vector<VifConfig> read_vif_configs(const std::string& directory, std::vecto
     errors.push_back({fmt::format("{}: {}", vif_directory.string(), code.message())});
   }
   std::sort(names.begin(), names.end());
+  return names;
+}
 
+std::vector<VifConfig> read_vif_configs(const std::string& directory, std::vector<Error>& errors) {
   std::vector<VifConfig> files;
-  for (const std::string& name : names) {
+  for (const std::string& name : vif_file_names(directory, errors)) {
     VifConfig file = read_vif_file(name, errors);
     if (!is_identified(file)) continue;
     for (const VifConfig& other : files) {

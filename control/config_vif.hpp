@@ -25,6 +25,13 @@ void read_settings(TableReader& table, VifConfig& vif);
 // that no one interface can have.
 Result<std::string> checked_mac(std::string_view text);
 
+// The files of `directory`/vif.d, in order of name.
+std::vector<std::string> vif_file_names(const std::string& directory, std::vector<Error>& errors);
+// One of them. It has an error when it is bad; so has `errors` then.
+VifConfig read_vif_file(const std::string& file, std::vector<Error>& errors);
+// Whether the file says which vif it is about.
+bool is_identified(const VifConfig& vif);
+
 // "ports: a, b", or that there are none.
 std::string port_names(const std::vector<PortConfig>& ports);
 

@@ -208,7 +208,7 @@ Status Daemon::start_watcher() {
                             .events = *events_,
                             .worker = *link_,
                             .forwarding = *forwarding_,
-                            .plans = {*store_, config_, options_.config_directory, ports_}});
+                            .plans = {*store_, config_, vif_files_, ports_}});
   watcher_ = std::make_unique<VifWatcher>(*world_);
   loop_->after(link_poll_interval, [this] { poll_links(); });
   return watcher_->start();

@@ -13,6 +13,7 @@
 #include "control/requests.hpp"
 #include "control/socket.hpp"
 #include "control/startup.hpp"
+#include "control/vif_files.hpp"
 #include "control/vif_watcher.hpp"
 #include "control/worker_link.hpp"
 #include "dataplane/worker.hpp"
@@ -40,7 +41,8 @@ EalOptions eal_options(const DaemonConfig& config, const std::vector<PortDevice>
 
 class Daemon {
  public:
-  explicit Daemon(DaemonOptions options) : options_(std::move(options)) {}
+  explicit Daemon(DaemonOptions options)
+      : options_(std::move(options)), vif_files_(options_.config_directory) {}
 
   // In order; each undoes itself. They outlive nothing: run them while the daemon lives.
   std::vector<StartStep> steps();
@@ -75,6 +77,7 @@ class Daemon {
 
   const DaemonOptions options_;
   DaemonConfig config_;
+  VifFiles vif_files_;
   const Loop::Clock::time_point started_ = Loop::Clock::now();
   std::unique_ptr<Loop> loop_;
   std::unique_ptr<InstanceLock> lock_;

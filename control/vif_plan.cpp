@@ -44,8 +44,7 @@ VifIdentity identify_vif(const Store& store, const VifId& id, const std::string&
 
 Result<VifPlan> plan_vif(const PlanSources& sources, const VifIdentity& identity,
                          const std::string& directory) {
-  std::vector<Error> file_errors;  // those of other vifs' files are not this vif's business
-  const auto file = match_vif(read_vif_configs(sources.config_directory, file_errors), identity);
+  const auto file = match_vif(sources.files.read(), identity);
   if (!file) return file.error();
   auto settings =
       effective_settings(Result(file).value(), read_keys(sources.store, directory), sources.config);

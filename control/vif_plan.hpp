@@ -10,6 +10,7 @@
 
 #include "control/config.hpp"
 #include "control/port.hpp"
+#include "control/vif_files.hpp"
 #include "dataplane/guest_queue.hpp"
 #include "lib/base/result.hpp"
 #include "lib/xen/store.hpp"
@@ -33,7 +34,7 @@ struct VifPlan {
 struct PlanSources {
   const Store& store;
   const DaemonConfig& config;
-  std::string config_directory;
+  VifFiles& files;
   const std::vector<std::unique_ptr<Port>>& ports;
 };
 

@@ -1,0 +1,45 @@
+// The vif files as they are now, for each vif that appears.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "control/config.hpp"
+
+namespace netback {
+
+// Reads a file again only when it has changed: each of a thousand vifs that appear would have the
+// files of all of them read otherwise.
+class VifFiles {
+ public:
+  explicit VifFiles(std::string directory) : directory_(std::move(directory)) {}
+
+  // As read_vif_configs() gives them. What is wrong with a file is in its own error; it is no
+  // concern of other vifs.
+  const std::vector<VifConfig>& read();
+
+  uint64_t files_read() const { return files_read_; }
+
+ private:
+  // What changes when a file does.
+  struct Stamp {
+    uint64_t device = 0, inode = 0, bytes = 0;
+    int64_t modified_ns = 0, changed_ns = 0;
+    bool operator==(const Stamp&) const = default;
+  };
+  struct File {
+    Stamp stamp;
+    bool settled = false;  // another change since would show: clocks of file systems tick
+    VifConfig config;
+  };
+  static Stamp stamp_of(const std::string& name);
+  bool refresh(const std::vector<std::string>& names);
+
+  const std::string directory_;
+  std::map<std::string, File> files_;  // by name
+  std::vector<VifConfig> configs_;     // of those that say which vif they are about
+  uint64_t files_read_ = 0;
+};
+
+}  // namespace netback
