@@ -168,7 +168,9 @@ Status Daemon::start_worker() {
     if (watcher_) watcher_->quarantine(report);
   });
   forwarding_ = std::make_unique<Forwarding>(*link_);
-  Status status = forwarding_->attach_ports(ports_);
+  std::vector<PortQueue*> queues;
+  for (const auto& port : ports_) queues.push_back(&port->queue());
+  Status status = forwarding_->attach_ports(queues);
   if (status)
     status = loop_->add(
         mailbox_->control_fd(), [this](uint32_t) { link_->handle_reports(); }, EPOLLIN);

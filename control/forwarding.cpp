@@ -4,8 +4,8 @@
 
 namespace netback {
 
-Status Forwarding::attach_ports(const std::vector<std::unique_ptr<Port>>& ports) {
-  for (const auto& port : ports) ports_.push_back(&port->queue());
+Status Forwarding::attach_ports(const std::vector<PortQueue*>& ports) {
+  ports_ = ports;
   auto empty = ForwardTable::make(ports_, {});
   if (!empty) return empty.error();
   table_ = empty_ = std::move(empty).value();
@@ -16,15 +16,23 @@ Status Forwarding::attach_ports(const std::vector<std::unique_ptr<Port>>& ports)
 
 void Forwarding::add(const ForwardTable::Vif& vif) {
   vifs_.push_back(vif);
-  use_table({});
+  to_attach_.push_back(vif.queue);
+  update();
 }
 
 void Forwarding::remove(const GuestQueue* queue, WorkerLink::OnAck gone) {
   std::erase_if(vifs_, [queue](const auto& vif) { return vif.queue == queue; });
-  use_table(std::move(gone));
+  std::erase(to_attach_, queue);
+  to_tell_.push_back(std::move(gone));
+  update();
 }
 
-void Forwarding::use_table(WorkerLink::OnAck acked) {
+void Forwarding::update() {
+  outdated_ = true;
+  if (!under_way_) use_table();
+}
+
+void Forwarding::use_table() {
   std::shared_ptr<const ForwardTable> next;
   if (auto made = ForwardTable::make(ports_, vifs_); made) {
     next = std::move(made).value();
@@ -32,11 +40,16 @@ void Forwarding::use_table(WorkerLink::OnAck acked) {
     log::error("forwarding stops until the next vif comes or goes: {}", made.error().message);
     next = empty_;
   }
+  outdated_ = false;
+  under_way_ = true;
   // The ack frees the table before: until then the worker may be reading it.
   const auto replaced = std::exchange(table_, next);
-  worker_.post(UseTable{next.get()}, [replaced, acked = std::move(acked)] {
-    if (acked) acked();
+  worker_.post(UseTable{next.get()}, [this, replaced, told = std::exchange(to_tell_, {})] {
+    for (const auto& gone : told) gone();
+    under_way_ = false;
+    if (outdated_) use_table();
   });
+  for (GuestQueue* queue : std::exchange(to_attach_, {})) worker_.post(AttachQueue{queue});
 }
 
 }  // namespace netback

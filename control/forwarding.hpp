@@ -16,15 +16,18 @@ class Forwarding {
   explicit Forwarding(WorkerLink& worker) : worker_(worker) {}
 
   // All ports, before the first vif; they outlive the worker.
-  Status attach_ports(const std::vector<std::unique_ptr<Port>>& ports);
+  Status attach_ports(const std::vector<PortQueue*>& ports);
 
-  // The vif that was connected last owns its address. Its queue is the worker's from here on.
+  // Attaches the vif's queue, which is the worker's from here on: after the table that leads to it,
+  // or a frame from the guest would have nowhere to go. The vif that was connected last owns its
+  // address.
   void add(const ForwardTable::Vif& vif);
   // `gone` is called when the worker does not know the queue by any table any more.
   void remove(const GuestQueue* queue, WorkerLink::OnAck gone);
 
  private:
-  void use_table(WorkerLink::OnAck acked);
+  void update();
+  void use_table();
 
   WorkerLink& worker_;
   std::vector<PortQueue*> ports_;
@@ -32,6 +35,11 @@ class Forwarding {
   std::shared_ptr<const ForwardTable> table_;  // the worker's, or on its way there
   // No vif: when there is no memory for a table, no frame may go to a queue that is about to go.
   std::shared_ptr<const ForwardTable> empty_;
+  // One table at a time is on its way. What changes meanwhile is in the next one: a thousand vifs
+  // that connect together would fill the memory with tables otherwise.
+  bool under_way_ = false, outdated_ = false;
+  std::vector<GuestQueue*> to_attach_;      // in vifs_ and in no table yet
+  std::vector<WorkerLink::OnAck> to_tell_;  // of removals that no table knows of yet
 };
 
 }  // namespace netback

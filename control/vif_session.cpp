@@ -172,13 +172,10 @@ Status VifSession::connect(bool resume) {
                        Result(agreement).value(), resume);
   if (!connection) return connection.error();
   connection_ = std::move(connection).value();
-  GuestQueue* queue = &connection_->queue();
-  // The table first: a frame from the guest must have somewhere to go.
-  world_.forwarding.add({.queue = queue,
+  world_.forwarding.add({.queue = &connection_->queue(),
                          .port = plan_->port->queue().port,
                          .mac = plan_->queue.mac,
                          .filtered = plan_->settings.rx_filter.value});
-  world_.worker.post(AttachQueue{queue});
   log::info("vif {}: {} to domain '{}', mac {}, port '{}'", id_.text(),
             resume ? "attached again" : "connected", identity_.domain, plan_->settings.mac.value,
             plan_->port->config().name);

@@ -1,0 +1,121 @@
+// How tables follow the vifs that come and go.
+#include "control/forwarding.hpp"
+
+#include <catch2/catch.hpp>
+
+#include "tests/unit/support/test_guest.hpp"
+
+using namespace netback;
+using namespace netback::test;
+
+namespace {
+
+// Forwarding, and a worker that takes a command when told to.
+struct Bench {
+  Mailbox mailbox;
+  WorkerLink link{mailbox};
+  Forwarding forwarding{link};
+  PortQueue port{.port = 3};
+  std::vector<std::unique_ptr<TestGuest>> guests;
+  const ForwardTable* table = nullptr;      // the worker's
+  std::vector<const GuestQueue*> attached;  // in this order
+  uint32_t tables = 0;
+
+  Bench() {
+    FakeXen::instance().reset();
+    REQUIRE(forwarding.attach_ports({&port}));
+    work();
+    tables = 0;
+  }
+  const GuestQueue* add() {
+    const auto index = static_cast<uint16_t>(guests.size());
+    guests.push_back(std::make_unique<TestGuest>(index));
+    GuestQueue* queue = guests.back()->queue.get();
+    forwarding.add({.queue = queue, .port = 3, .mac = guests.back()->settings.mac});
+    return queue;
+  }
+  // Takes all commands there are; what they lead to comes with the next call.
+  void work() {
+    std::vector<Command> commands;
+    for (Command command; mailbox.next_command(command);) commands.push_back(command);
+    for (const Command& command : commands) {
+      if (const auto* use = std::get_if<UseTable>(&command.what)) {
+        table = use->table;
+        ++tables;
+      } else if (const auto* attach = std::get_if<AttachQueue>(&command.what)) {
+        REQUIRE(table->queue_of_vif(attach->queue->vif) == attach->queue);
+        attached.push_back(attach->queue);
+      }
+      mailbox.report(Acked{command.sequence});
+    }
+    link.handle_reports();
+  }
+};
+
+}  // namespace
+
+TEST_CASE("forwarding_a_queue_is_attached_after_the_table_that_leads_to_it") {
+  Bench b;
+  const GuestQueue* queue = b.add();
+  b.work();
+  CHECK(b.attached == std::vector{queue});
+  CHECK(b.tables == 1);
+  CHECK(b.link.unacked() == 0);
+}
+
+TEST_CASE("forwarding_vifs_that_connect_together_share_a_table") {
+  Bench b;
+  for (int i = 0; i < 300; ++i) b.add();
+  for (int i = 0; i < 3; ++i) b.work();
+  CHECK(b.tables == 2);  // that of the first, and that of all
+  CHECK(b.attached.size() == 300);
+  for (const auto& guest : b.guests) CHECK(b.table->queue_of_vif(guest->queue->vif) != nullptr);
+}
+
+TEST_CASE("forwarding_a_removal_is_told_when_no_table_has_the_queue") {
+  Bench b;
+  const GuestQueue* first = b.add();
+  const GuestQueue* second = b.add();
+  b.work();
+  b.work();
+  int gone = 0;
+  const auto told = [&] {
+    ++gone;
+    CHECK(b.table->queue_of_vif(0) == nullptr);
+  };
+  b.forwarding.remove(first, told);
+  CHECK(gone == 0);
+  b.work();
+  CHECK(gone == 1);
+  CHECK(b.table->queue_of_vif(1) == second);
+}
+
+TEST_CASE("forwarding_removals_behind_a_table_on_its_way_are_told_after_the_next") {
+  Bench b;
+  const GuestQueue* first = b.add();  // its table is on its way
+  const GuestQueue* second = b.add();
+  std::vector<int> gone;
+  b.forwarding.remove(first, [&] { gone.push_back(1); });
+  b.forwarding.remove(second, [&] { gone.push_back(2); });
+  b.work();
+  CHECK(gone.empty());
+  b.work();
+  CHECK(gone == std::vector{1, 2});
+  CHECK(b.tables == 2);
+  // The second was in no table: the worker has never heard of it.
+  CHECK(b.attached == std::vector{first});
+}
+
+TEST_CASE("forwarding_who_is_told_may_go_on_removing") {
+  Bench b;
+  const GuestQueue* first = b.add();
+  const GuestQueue* second = b.add();
+  b.work();
+  b.work();
+  bool done = false;
+  b.forwarding.remove(first, [&] { b.forwarding.remove(second, [&] { done = true; }); });
+  b.work();
+  CHECK_FALSE(done);
+  b.work();
+  CHECK(done);
+}
