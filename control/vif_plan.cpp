@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 
 namespace netback {
@@ -11,9 +12,11 @@ namespace keys = netif::keys;
 
 std::map<std::string, std::string> read_keys(const Store& store, const std::string& directory) {
   std::map<std::string, std::string> values;
+  const auto there = store.directory(directory);  // few of them are
   for (const char* key : {keys::mac, keys::mtu, keys::rate, keys::nic, keys::bridge, keys::vlan,
                           keys::need_rx_filter, keys::need_set_physaddr})
-    if (auto value = store.read(directory + "/" + key)) values[key] = *value;
+    if (std::find(there.begin(), there.end(), key) != there.end())
+      if (auto value = store.read(directory + "/" + key)) values[key] = *value;
   return values;
 }
 

@@ -60,6 +60,11 @@ Loop::Clock::duration VifSession::rearm_wait() const {
   return offer_at_ <= now ? Loop::Clock::duration::zero() : offer_at_ - now;
 }
 
+// What gather() reads. The rest of what we write ourselves makes events too.
+bool VifSession::depends_on(std::string_view key) {
+  return key.empty() || key == keys::state || key == keys::online || key == keys::hotplug_status;
+}
+
 void VifSession::gather() {
   const Store& store = world_.store;
   facts_.own = parse_state(store.read(path(keys::state)));
@@ -69,6 +74,10 @@ void VifSession::gather() {
                        ? parse_hotplug(store.read(path(keys::hotplug_status)))
                        : Hotplug::connected;
   facts_.online = store.read(path(keys::online)) != "0";
+}
+
+// What we know without asking.
+void VifSession::gather_own() {
   facts_.connected = connection_ != nullptr;
   facts_.quarantined = quarantined_;
   facts_.may_offer = rearm_wait() == Loop::Clock::duration::zero();
@@ -125,12 +134,11 @@ VifStep VifSession::next_step() const {
 
 void VifSession::advance() {
   if (busy_ || draining_) return;
+  // Once: what others write meanwhile makes events, and a thousand vifs make many round trips.
+  gather();
   for (int i = 0; i < steps_at_once; ++i) {
-    gather();
-    if (plan_is_due()) {
-      make_plan();
-      gather();
-    }
+    if (plan_is_due()) make_plan();
+    gather_own();
     VifStep step = std::exchange(rest_, {});
     if (step.nothing()) step = next_step();
     if (step.nothing() || !perform(step)) return;
@@ -219,7 +227,11 @@ bool VifSession::write_state(XenbusState state, bool offer) {
     log::error("vif {}: {}", id_.text(), status.error().message);
     return false;
   }
-  if (!written) return true;
+  if (!written) {
+    gather();
+    return true;
+  }
+  facts_.own = state;
   log::debug("vif {}: state {}", id_.text(), unsigned(state));
   if (offer) {
     quarantined_ = false;
@@ -270,10 +282,11 @@ void VifSession::drain(std::function<void()> done) {
   disconnect(true);
 }
 
-void VifSession::look_for_domain() {
-  const bool introduced = world_.store.is_introduced(id_.domain);
+bool VifSession::note_domain(bool introduced) {
+  const bool was_dead = domain_dead_;
   domain_dead_ = domain_known_ && !introduced;
   domain_known_ |= introduced;
+  return domain_dead_ != was_dead;
 }
 
 void VifSession::show_link() {

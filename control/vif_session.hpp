@@ -36,6 +36,8 @@ class VifSession {
   VifSession(const VifSession&) = delete;
   VifSession& operator=(const VifSession&) = delete;
 
+  // Whether a change of this node of our directory is reason to advance(); "": of all of it.
+  static bool depends_on(std::string_view key);
   // Something may have changed. Does what is to be done now; what takes a worker's ack goes on by
   // itself.
   void advance();
@@ -48,8 +50,8 @@ class VifSession {
   // Detaches the queue, its backlog delivered, and writes nothing; `done` is called once the
   // guest's pages are given back. Nothing else happens to this vif any more (design 8).
   void drain(std::function<void()> done);
-  // A domain died: perhaps this one.
-  void look_for_domain();
+  // Whether xenstored has the vif's domain. True: that is news, and it died or came back.
+  bool note_domain(bool introduced);
   // Writes `carrier` when it is not what the port's link is.
   void show_link();
 
@@ -66,6 +68,7 @@ class VifSession {
 
  private:
   void gather();
+  void gather_own();
   void make_plan();
   bool plan_is_due() const;
   VifStep next_step() const;

@@ -16,6 +16,7 @@ constexpr char vifs_token[] = "vifs";
 constexpr char release_path[] = "@releaseDomain";
 constexpr char release_token[] = "release";
 constexpr std::string_view frontend_token = "frontend:";
+constexpr int vifs_at_once = 16;  // then acks, timers and requests have a turn
 
 // Splits at the first `separator`; the second part is empty when there is none.
 std::pair<std::string_view, std::string_view> split(std::string_view text, char separator) {
@@ -83,23 +84,52 @@ void VifWatcher::note(std::string_view path, std::string_view token) {
   } else if (path.starts_with(backends_)) {
     path.remove_prefix(std::min(backends_.size() + 1, path.size()));
     const auto [domain, rest] = split(path, '/');
-    if (const auto id = parse_vif_id(domain, split(rest, '/').first))
-      dirty_.insert(*id);
-    else
-      look_for_vifs_ = true;  // the directory above vifs: made, or removed with all of them
+    const auto [devid, key] = split(rest, '/');
+    if (const auto id = parse_vif_id(domain, devid)) {
+      if (VifSession::depends_on(key)) dirty_.insert(*id);
+    } else if (const auto number = parse_number<uint16_t>(domain)) {
+      look_in_.insert(*number);  // the directory above its vifs: made, or removed with all of them
+    } else {
+      look_everywhere_ = true;
+    }
   }
 }
 
-// The directories as they are, and those that we know and that may be gone.
-void VifWatcher::find_vifs() {
+// Where there are vifs, and where we know of some.
+void VifWatcher::look_everywhere() {
   for (const auto& domain : world_.store.directory(backends_))
-    for (const auto& devid : world_.store.directory(backends_ + "/" + domain))
-      if (const auto id = parse_vif_id(domain, devid)) dirty_.insert(*id);
-  for (const auto& [id, session] : sessions_) dirty_.insert(id);
+    if (const auto number = parse_number<uint16_t>(domain)) look_in_.insert(*number);
+  for (const auto& [id, session] : sessions_) look_in_.insert(id.domain);
+}
+
+// Vifs that came and vifs that are gone. What else happens to one makes events of its own.
+void VifWatcher::look_in(uint16_t domain) {
+  std::set<VifId> there;
+  const std::string number = std::to_string(domain);
+  for (const auto& devid : world_.store.directory(backends_ + "/" + number))
+    if (const auto id = parse_vif_id(number, devid)) there.insert(*id);
+  for (const VifId& id : there)
+    if (!sessions_.contains(id)) dirty_.insert(id);
+  for (auto at = sessions_.lower_bound({.domain = domain});
+       at != sessions_.end() && at->first.domain == domain; ++at)
+    if (!there.contains(at->first)) dirty_.insert(at->first);
+}
+
+void VifWatcher::look_for_domains() {
+  std::map<uint16_t, bool> introduced;  // asked once a domain, however many vifs it has
+  for (const auto& [id, session] : sessions_) {
+    const auto [known, fresh] = introduced.try_emplace(id.domain, false);
+    if (fresh) known->second = world_.store.is_introduced(id.domain);
+    if (session->note_domain(known->second)) dirty_.insert(id);
+  }
 }
 
 void VifWatcher::wake(const VifId& id) {
   dirty_.insert(id);
+  look_soon();
+}
+
+void VifWatcher::look_soon() {
   if (std::exchange(woken_, true)) return;
   world_.loop.defer([this] {
     woken_ = false;
@@ -107,26 +137,27 @@ void VifWatcher::wake(const VifId& id) {
   });
 }
 
+// Outline: those that were dirty first have their turn first, a few of them in a round of the loop.
 void VifWatcher::look_at_dirty() {
   if (draining_) return;
-  if (std::exchange(look_for_vifs_, false)) find_vifs();
-  if (std::exchange(look_for_domains_, false)) {
-    for (const auto& [id, session] : sessions_) {
-      session->look_for_domain();
-      dirty_.insert(id);
-    }
-  }
-  const auto dirty = std::exchange(dirty_, {});
-  for (const VifId& id : dirty) {
-    if (!sessions_.contains(id)) appear(id);
-    const auto found = sessions_.find(id);
-    if (found == sessions_.end()) continue;
-    found->second->advance();
-    if (!found->second->over()) continue;
-    log::info("vif {}: gone", id.text());
-    free_indices_.push_back(found->second->index());
-    sessions_.erase(found);
-  }
+  if (std::exchange(look_everywhere_, false)) look_everywhere();
+  for (const uint16_t domain : std::exchange(look_in_, {})) look_in(domain);
+  if (std::exchange(look_for_domains_, false)) look_for_domains();
+  if (due_.empty()) due_ = std::exchange(dirty_, {});
+  for (int i = 0; i < vifs_at_once && !due_.empty(); ++i)
+    look_at(due_.extract(due_.begin()).value());
+  if (!due_.empty() || !dirty_.empty()) look_soon();
+}
+
+void VifWatcher::look_at(const VifId& id) {
+  if (!sessions_.contains(id)) appear(id);
+  const auto found = sessions_.find(id);
+  if (found == sessions_.end()) return;
+  found->second->advance();
+  if (!found->second->over()) return;
+  log::info("vif {}: gone", id.text());
+  free_indices_.push_back(found->second->index());
+  sessions_.erase(found);
 }
 
 void VifWatcher::appear(const VifId& id) {

@@ -38,8 +38,12 @@ class VifWatcher {
  private:
   void handle_store();
   void note(std::string_view path, std::string_view token);
-  void find_vifs();
+  void look_everywhere();
+  void look_in(uint16_t domain);
+  void look_for_domains();
+  void look_soon();
   void look_at_dirty();
+  void look_at(const VifId& id);
   void appear(const VifId& id);
   void wake(const VifId& id);
 
@@ -47,9 +51,11 @@ class VifWatcher {
   std::string backends_;  // ".../backend/vif"
   std::map<VifId, std::unique_ptr<VifSession>> sessions_;
   std::vector<uint16_t> free_indices_;
-  std::set<VifId> dirty_;  // to look at: however many events there were (XSA-349)
-  bool woken_ = false;     // look_at_dirty() is due
-  bool look_for_vifs_ = false;
+  std::set<VifId> dirty_;       // to look at: however many events there were (XSA-349)
+  std::set<VifId> due_;         // those that were dirty when the last of them had had its turn
+  bool woken_ = false;          // look_at_dirty() is due
+  std::set<uint16_t> look_in_;  // domains whose vifs came or went
+  bool look_everywhere_ = false;
   bool look_for_domains_ = false;
   bool draining_ = false;
   bool started_ = false;
