@@ -36,7 +36,7 @@ ControlHost::ControlHost() {
   link = std::make_unique<WorkerLink>(mailbox);
   link->on_quarantined([this](const Quarantined& report) { watcher->quarantine(report); });
   forwarding = std::make_unique<Forwarding>(*link);
-  REQUIRE(forwarding->attach_ports(ports));
+  REQUIRE(forwarding->attach_ports({&ports[0]->queue()}));
   REQUIRE(loop->add(
       mailbox.control_fd(), [this](uint32_t) { link->handle_reports(); }, EPOLLIN));
   world.reset(new VifWorld{.loop = *loop,
@@ -45,7 +45,7 @@ ControlHost::ControlHost() {
                            .events = *events,
                            .worker = *link,
                            .forwarding = *forwarding,
-                           .plans = {*store, config, files.path(), ports}});
+                           .plans = {*store, config, vif_files, ports}});
   watcher = std::make_unique<VifWatcher>(*world);
   REQUIRE(watcher->start());
   settle();

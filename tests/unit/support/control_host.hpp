@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "control/vif_files.hpp"
 #include "control/vif_watcher.hpp"
 #include "tests/unit/control/config_files.hpp"
 #include "tests/unit/support/fake_store.hpp"
@@ -51,6 +52,7 @@ class ControlHost {
   FakeStore& nodes = FakeStore::instance();
   bool worker_runs = true;
   ConfigDirectory files;
+  VifFiles vif_files{files.path()};
   DaemonConfig config;
   std::unique_ptr<Loop> loop;
   std::unique_ptr<Store> store;
