@@ -162,6 +162,7 @@ def veth_port(lab):
         assert port["promiscuous"] and port["promiscuous_fallbacks"] == 1, port
         assert lab.ctl("stats")["ports"][0]["promiscuous_fallbacks"] == 1
 
+        (lab.directory / "config" / "vif.d" / "g1.toml").write_text(f'mac = "{G1}"\nmtu = 1400\n')
         lab.create("g1", G1)
         sender = lab.pktgen("g1", "--events", "send", "--rate", "100")
         assert backend(lab, "g1", "carrier") is None, "absent says up"
