@@ -27,7 +27,7 @@ rx-filter = false
 """
 GUEST = "00:16:3e:00:00:99"  # an address that the capture does not have
 FILE_HEADER_BYTES = 24
-BURST = 32       # frames that net_pcap reads at once
+TURN = 128  # frames that the worker takes of a port in one turn, at most
 WAITING_MAX = 256  # frames of the capture that a guest's posted buffers take: none is dropped
 
 
@@ -92,8 +92,8 @@ class Player:
         self.pipe.write(self.data[:FILE_HEADER_BYTES])
 
     def play(self, records):
-        """A burst that finds the guest not yet attached, as its turn began before; then all."""
-        self.pipe.write(records[0] * BURST + b"".join(records))
+        """A turn's frames, which find the guest not yet attached as it began before; then all."""
+        self.pipe.write(records[0] * TURN + b"".join(records))
         self.pipe.close()
 
 
