@@ -148,9 +148,9 @@ bool Traffic::send_some() {
   answered_ += frontend_.reap();
   uint64_t burst = options_.burst;
   if (options_.count > 0) burst = std::min(burst, options_.count - sent_);
-  if (options_.rate > 0) {
+  if (options_.rate > 0) {  // whole bursts, however often it looks
     const auto due = static_cast<uint64_t>((now() - started_) * double(options_.rate));
-    burst = std::min(burst, due > sent_ ? due - sent_ : 0);
+    if (due < sent_ + burst) return false;
   }
   return send_burst(static_cast<uint32_t>(burst)) > 0;
 }
