@@ -48,6 +48,17 @@ def guest_rows(vif, sent, received):
                 drops(vif, "to_guest"))]
 
 
+def settled(read_rows, looks=5):
+    """Rows that agree, if they do within a few looks a second apart: a network stack says something
+    by itself now and then, between one look and the other."""
+    rows = read_rows()
+    while looks > 1 and any(row.unexplained() for row in rows):
+        time.sleep(1)
+        rows = read_rows()
+        looks -= 1
+    return rows
+
+
 def summary(rows):
     """Prints the rows. Raises when a count is 0, or is not ours and no named drop says why."""
     print(f"\n{'who':<22}{'counted':>14}{'we counted':>14}   named drops")

@@ -97,7 +97,7 @@ def run(options):
         traffic.start()
         live_table(host, options.seconds)
         traffic.stop()
-        demos.summary(rows_of(host))
+        demos.summary(demos.settled(lambda: rows_of(host)))
         host.shutdown()
 
 
