@@ -14,10 +14,6 @@ uint32_t buffers_for(const GuestFrame& frame) {
 rte_mbuf* make_chain(rte_mbuf* const* buffers, uint32_t count, uint32_t bytes) {
   rte_mbuf* first = buffers[0];
   first->pkt_len = bytes;
-  if (count == 1) {  // each buffer is the last of a chain of its own
-    first->data_len = static_cast<uint16_t>(bytes);
-    return first;
-  }
   first->nb_segs = static_cast<uint16_t>(count);
   for (uint32_t i = 0; i < count; ++i) {
     const uint32_t here = std::min(bytes, FramePool::buffer_bytes);
