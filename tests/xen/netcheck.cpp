@@ -7,6 +7,7 @@
 //   frames-send IFACE COUNT SIZE [--seed=N] [--rate=FRAMES_PER_S] [--dst=MAC]
 //   frames-capture IFACE COUNT [--seed=N] [--timeout=S]   S seconds without a frame end it
 //   link-events IFACE [--timeout=S]               until S seconds passed or a signal
+//   keep-registers SECONDS [--seed=N]             whether others change its vector registers
 // HOST may be IPv4 or IPv6. The bytes sent depend on the seed and their position only.
 #include "netcheck.hpp"
 
@@ -185,7 +186,7 @@ int main(int count, char** arguments) {
   const std::map<std::string, int (*)()> verbs{
       {"tcp-send", tcp_send},      {"tcp-recv", tcp_recv},       {"udp-echo", udp_echo},
       {"udp-check", udp_check},    {"frames-send", frames_send}, {"frames-capture", frames_capture},
-      {"link-events", link_events}};
+      {"link-events", link_events}, {"keep-registers", keep_registers}};
   try {
     return verbs.at(count > 1 ? arguments[1] : "")();
   } catch (const std::exception&) {  // an unknown verb, a missing or non-numeric word

@@ -93,3 +93,6 @@ class Pace {
 int frames_send();
 int frames_capture();
 int link_events();
+
+// netcheck_registers.cpp
+int keep_registers();
