@@ -23,7 +23,7 @@ case "${1:-}" in
   send | receive | echo) verb=$1; shift ;;
   *) refuse "send, receive or echo, not '${1:-}'" ;;
 esac
-device='' to='' size=60 seconds=10 burst=32 flows='' cpus=0,1 log=''
+few_buffers='' device='' to='' size=60 seconds=10 burst=32 flows='' cpus=0,1 log=''
 while [ $# -gt 0 ]; do
   case "$1" in
     -h | --help) usage; exit 0 ;;
@@ -45,7 +45,7 @@ done
 [ "$(id -u)" -eq 0 ] || fail "only root may drive a NIC (fix: sudo)"
 command -v dpdk-testpmd > /dev/null || fail "no dpdk-testpmd (fix: apt-get install dpdk-dev)"
 
-eal=(--in-memory --lcores "0@${cpus%,*},1@${cpus#*,}")
+eal=(--lcores "0@${cpus%,*},1@${cpus#*,}")
 if [[ "$device" =~ ^([0-9a-f]{4}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$ ]]; then
   [ -d "/sys/bus/pci/devices/$device" ] || [ -d "/sys/bus/pci/devices/0000:$device" ] ||
     fail "there is no PCI device $device (fix: dpdk-devbind.py --status)"
@@ -53,11 +53,14 @@ if [[ "$device" =~ ^([0-9a-f]{4}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$ ]]; then
 else
   eal+=(--no-pci "--vdev=$device")
 fi
-if ! grep -qv '^0$' /sys/kernel/mm/hugepages/hugepages-*/free_hugepages; then
-  eal+=(--no-huge -m 256)
+if grep -qv '^0$' /sys/kernel/mm/hugepages/hugepages-*/free_hugepages; then
+  eal+=(--in-memory)
+else
+  eal+=(--no-huge --no-shconf -m 256)  # DPDK refuses --no-huge beside --in-memory
+  few_buffers=--total-num-mbufs=16384
   echo "wire-testpmd: no hugepages are free: with ordinary pages, slower" >&2
 fi
-pmd=(-i "--burst=$burst" --rxd=1024 --txd=1024)
+pmd=(-i "--burst=$burst" --rxd=1024 --txd=1024 $few_buffers)
 case $verb in
   send) pmd+=(--forward-mode=txonly "--eth-peer=0,$to" "--txpkts=$size" $flows) ;;
   receive) pmd+=(--forward-mode=rxonly) ;;
