@@ -129,6 +129,9 @@ VifStep VifSession::next_step() const {
   const bool script_waits = facts_.refused && facts_.online && facts_.hotplug != Hotplug::error &&
                             facts_.own == XenbusState::initialising;
   if (step.nothing() && script_waits) return {.write = XenbusState::init_wait};
+  // Not refused any more, and the frontend has not looked yet: the offer is made up for.
+  if (step.nothing() && !facts_.refused && unoffered_ && facts_.own == XenbusState::init_wait)
+    return {.offer = true, .write = XenbusState::init_wait};
   return step;
 }
 
@@ -232,6 +235,7 @@ bool VifSession::write_state(XenbusState state, bool offer) {
     return true;
   }
   facts_.own = state;
+  unoffered_ = state == XenbusState::init_wait && !offer;
   log::debug("vif {}: state {}", id_.text(), unsigned(state));
   if (offer) {
     quarantined_ = false;

@@ -95,6 +95,7 @@ class VifSession {
   bool domain_dead_ = false;
   bool planned_ = false;  // plan_ or the refusal is of this life of the frontend
   bool refused_ = false;
+  bool unoffered_ = false;  // in InitWait without features, for the hotplug script's sake
   bool quarantined_ = false;
   std::string error_;  // why: refused or quarantined
   bool busy_ = false;  // a disconnect is under way

@@ -144,6 +144,25 @@ TEST_CASE("session_a_refused_vif_is_looked_at_again_when_it_is_rearmed") {
   CHECK(host.states(id) == States{2, 4, 5, 6, 2});
 }
 
+TEST_CASE("session_a_vif_refused_before_its_first_offer_makes_it_when_it_is_rearmed") {
+  ControlHost host;
+  host.files.write("vif.d/g5.toml", "domain = \"g5\"\ndevid = 0\nnic = \"none\"\n");
+  const VifId id = host.add_vif(5);
+  const std::string feature = ControlHost::backend(id) + "/feature-rx-copy";
+  host.settle();
+  REQUIRE(host.states(id) == States{2});
+  CHECK_FALSE(host.nodes.read(feature));
+  host.files.write("vif.d/g5.toml", "domain = \"g5\"\ndevid = 0\nnic = \"p\"\n");
+  host.vif(id).rearm();
+  host.settle();
+  CHECK(host.nodes.read(feature) == "1");
+  CHECK_FALSE(host.nodes.read(ControlHost::backend(id) + "/error"));
+  CHECK(host.vif(id).error().empty());
+  host.connect(id);
+  host.settle();
+  CHECK(host.state(id) == 4);
+}
+
 TEST_CASE("quarantine_closes_the_vif_says_why_and_lets_it_come_again_after_the_wait") {
   ControlHost host;
   const VifId id = connected_vif(host);
