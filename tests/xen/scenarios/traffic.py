@@ -68,12 +68,12 @@ def udp(lab):
 @scenario("two guests talk to each other", guests=(1, 2))
 def between_guests(lab):
     port_before = lab.ctl("stats")["ports"][0]["port_sent_bytes"]
-    with lab.counted(1, from_guest=64 * MIB, to_guest=64 * MIB), \
-            lab.counted(2, from_guest=64 * MIB, to_guest=64 * MIB):
+    with lab.counted(1, from_guest=16 * MIB, to_guest=16 * MIB), \
+            lab.counted(2, from_guest=16 * MIB, to_guest=16 * MIB):
         lab.ping("g1", address(2), 50)
         lab.ping("g2", address6(1), 50)
-        lab.transfer("g1", "g2", address(2))
-        lab.transfer("g2", "g1", address6(1))
+        lab.transfer("g1", "g2", address(2), 16)
+        lab.transfer("g2", "g1", address6(1), 16)
         lab.echo_udp("g1", "g2", address(2), (1, 17, 60, 1472), 50)
     sent = lab.ctl("stats")["ports"][0]["port_sent_bytes"] - port_before
     assert sent < MIB, f"{sent} bytes of what guests said to each other went out of the port"
