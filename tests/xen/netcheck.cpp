@@ -184,8 +184,9 @@ int main(int count, char** arguments) {
     }
   }
   const std::map<std::string, int (*)()> verbs{
-      {"tcp-send", tcp_send},      {"tcp-recv", tcp_recv},       {"udp-echo", udp_echo},
-      {"udp-check", udp_check},    {"frames-send", frames_send}, {"frames-capture", frames_capture},
+      {"tcp-send", tcp_send},       {"tcp-recv", tcp_recv},
+      {"udp-echo", udp_echo},       {"udp-check", udp_check},
+      {"frames-send", frames_send}, {"frames-capture", frames_capture},
       {"link-events", link_events}, {"keep-registers", keep_registers}};
   try {
     return verbs.at(count > 1 ? arguments[1] : "")();
