@@ -9,7 +9,7 @@ import time
 from lab import CONFIG, DAEMON, PKTGEN, scenario, until, xen_programs
 from traffic import G1, G2, G3
 
-STORM_WRITES = 100_000
+STORM_WRITES = 30_000
 STORM_RSS_GROWTH_MAX_KIB = 1024
 LIES = {"impossible-producer": "claims more requests than the ring holds",
         "bad-extra-type": "extra info of an invalid type",

@@ -19,7 +19,7 @@ constexpr char mac_line[] = "mac = \"00:16:3e:01:02:03\"\n";
 constexpr char some_uuid[] = "c0ffee00-1234-5678-9abc-def012345678";
 
 // "vif.d/a.toml:LINE: why" of a file with this text.
-std::string problem(const std::string& text) {
+std::string vif_problem(const std::string& text) {
   ConfigDirectory directory;
   directory.write("vif.d/a.toml", text);
   std::vector<Error> errors;
@@ -30,7 +30,7 @@ std::string problem(const std::string& text) {
   return errors[0].message.substr(directory.path().size() + 1);
 }
 
-VifConfig read(const std::string& text) {
+VifConfig read_vif(const std::string& text) {
   ConfigDirectory directory;
   directory.write("vif.d/a.toml", text);
   std::vector<Error> errors;
@@ -86,7 +86,7 @@ const VifIdentity guest = {
 }  // namespace
 
 TEST_CASE("every_key_of_a_vif_is_read") {
-  const VifConfig vif = read(
+  const VifConfig vif = read_vif(
       "mac = \"00:16:3E:AA:02:03\"\ndevid = 2\ndomain = \"guest1\"\n"
       "uuid = \"C0FFEE00-1234-5678-9abc-def012345678\"\n"
       "nic = \"host\"\nmtu = 9000\nip = \"192.0.2.1\"\nrx-filter = false\nset-physaddr = false\n"
@@ -109,7 +109,7 @@ TEST_CASE("every_key_of_a_vif_is_read") {
 }
 
 TEST_CASE("what_is_not_in_the_file_is_left_to_the_next_source") {
-  const VifConfig vif = read(mac_line);
+  const VifConfig vif = read_vif(mac_line);
   CHECK_FALSE(vif.devid);
   CHECK_FALSE(vif.nic);
   CHECK_FALSE(vif.mtu);
@@ -121,9 +121,9 @@ TEST_CASE("what_is_not_in_the_file_is_left_to_the_next_source") {
 
 TEST_CASE("the_sample_is_accepted_as_it_is_and_with_every_key") {
   const std::string sample = source_file("config/vif.d/example.toml.sample");
-  CHECK(problem(sample) == "accepted");
+  CHECK(vif_problem(sample) == "accepted");
   const std::string all = uncommented(sample);
-  const VifConfig vif = read(all);
+  const VifConfig vif = read_vif(all);
   CHECK(vif.mtu == 1500u);
   CHECK(vif.rx_filter == true);
   CHECK(vif.lock_mac == false);
@@ -140,42 +140,43 @@ TEST_CASE("the_sample_is_accepted_as_it_is_and_with_every_key") {
 
 TEST_CASE("xls_words_belong_in_the_xl_file") {
   for (const std::string key : {"script", "backend", "bridge", "vifname", "trusted"}) {
-    CHECK(problem(mac_line + key + " = \"x\"\n") ==
+    CHECK(vif_problem(mac_line + key + " = \"x\"\n") ==
           "vif.d/a.toml:2: '" + key + "' belongs in the xl file");
   }
 }
 
 TEST_CASE("what_is_not_built_yet_is_refused") {
   for (const std::string key : {"vlan", "rate", "rate-to-guest"}) {
-    CHECK(problem(mac_line + key + " = \"x\"\n") ==
+    CHECK(vif_problem(mac_line + key + " = \"x\"\n") ==
           "vif.d/a.toml:2: '" + key + "' is not supported by this version");
   }
-  CHECK(problem(std::string(mac_line) + "switching = false\n") ==
+  CHECK(vif_problem(std::string(mac_line) + "switching = false\n") ==
         "vif.d/a.toml:2: 'switching' = false is not supported by this version");
-  CHECK(problem(std::string(mac_line) + "set-physaddr = true\n") ==
+  CHECK(vif_problem(std::string(mac_line) + "set-physaddr = true\n") ==
         "vif.d/a.toml:2: 'set-physaddr' = true is not supported by this version");
-  CHECK(problem(std::string(mac_line) + "lcores = [1, 2]\n") ==
+  CHECK(vif_problem(std::string(mac_line) + "lcores = [1, 2]\n") ==
         "vif.d/a.toml:2: 'lcores' with more than one cpu is not supported by this version");
 }
 
 TEST_CASE("values_of_a_vif_file_are_checked") {
   const std::string mac = mac_line;
-  CHECK(problem(mac + "mtu = \"big\"\n") ==
+  CHECK(vif_problem(mac + "mtu = \"big\"\n") ==
         "vif.d/a.toml:2: 'mtu' must be a whole number from 68 to 65517, not \"big\"");
-  CHECK(problem(mac + "backlog-frames = 0\n") ==
+  CHECK(vif_problem(mac + "backlog-frames = 0\n") ==
         "vif.d/a.toml:2: 'backlog-frames' must be a whole number from 1 to 512, not 0");
-  CHECK(problem(mac + "backlog-frames = 1\n") == "accepted");
-  CHECK(problem(mac + "backlog-frames = 513\n") != "accepted");
-  CHECK(problem(mac + "devid = -1\n") ==
+  CHECK(vif_problem(mac + "backlog-frames = 1\n") == "accepted");
+  CHECK(vif_problem(mac + "backlog-frames = 513\n") != "accepted");
+  CHECK(vif_problem(mac + "devid = -1\n") ==
         "vif.d/a.toml:2: 'devid' must be a whole number from 0 to 2147483647, not -1");
-  CHECK(problem(mac + "domain = \"\"\n") ==
+  CHECK(vif_problem(mac + "domain = \"\"\n") ==
         "vif.d/a.toml:2: 'domain' must be a text that is not empty, not \"\"");
-  CHECK(problem(mac + "mtuu = 1\n") == "vif.d/a.toml:2: unknown key 'mtuu', did you mean 'mtu'?");
-  CHECK(problem("mac = \n").starts_with("vif.d/a.toml:1: "));
+  CHECK(vif_problem(mac + "mtuu = 1\n") ==
+        "vif.d/a.toml:2: unknown key 'mtuu', did you mean 'mtu'?");
+  CHECK(vif_problem("mac = \n").starts_with("vif.d/a.toml:1: "));
 }
 
 TEST_CASE("a_mac_is_one_interfaces_address") {
-  const auto mac = [](const std::string& text) { return problem("mac = \"" + text + "\"\n"); };
+  const auto mac = [](const std::string& text) { return vif_problem("mac = \"" + text + "\"\n"); };
   CHECK(mac("00:16:3e:01:02:03") == "accepted");
   CHECK(mac("FE:FF:ff:FF:ff:FF") == "accepted");
   for (const std::string text : {"00:16:3e:01:02", "00:16:3e:01:02:03:04", "00-16-3e-01-02-03",
@@ -198,7 +199,7 @@ TEST_CASE("a_mac_is_one_interfaces_address") {
 
 TEST_CASE("a_uuid_has_its_shape") {
   const auto uuid = [](const std::string& text) {
-    return problem("devid = 0\nuuid = \"" + text + "\"\n");
+    return vif_problem("devid = 0\nuuid = \"" + text + "\"\n");
   };
   CHECK(uuid(some_uuid) == "accepted");
   for (const std::string text : {"c0ffee00", "c0ffee00-1234-5678-9abc-def01234567",
@@ -214,16 +215,16 @@ TEST_CASE("a_vif_file_says_which_vif_it_is_about") {
       "vif.d/a.toml:1: which vif? Give mac, or domain and devid, or uuid and "
       "devid";
   const std::string uuid = "uuid = \"" + std::string(some_uuid) + "\"\n";
-  CHECK(problem("") == which);
-  CHECK(problem("devid = 0\n") == which);
-  CHECK(problem("domain = \"guest1\"\n") == which);
-  CHECK(problem(uuid) == which);
-  CHECK(problem("domain = \"guest1\"\n" + uuid) == which);
-  CHECK(problem("domain = \"guest1\"\ndevid = 0\n") == "accepted");
-  CHECK(problem(uuid + "devid = 0\n") == "accepted");
-  CHECK(problem(mac_line) == "accepted");
+  CHECK(vif_problem("") == which);
+  CHECK(vif_problem("devid = 0\n") == which);
+  CHECK(vif_problem("domain = \"guest1\"\n") == which);
+  CHECK(vif_problem(uuid) == which);
+  CHECK(vif_problem("domain = \"guest1\"\n" + uuid) == which);
+  CHECK(vif_problem("domain = \"guest1\"\ndevid = 0\n") == "accepted");
+  CHECK(vif_problem(uuid + "devid = 0\n") == "accepted");
+  CHECK(vif_problem(mac_line) == "accepted");
   // The misspelt key says more than the missing one.
-  CHECK(problem("\nmca = \"00:16:3e:01:02:03\"\n") ==
+  CHECK(vif_problem("\nmca = \"00:16:3e:01:02:03\"\n") ==
         "vif.d/a.toml:2: unknown key 'mca', did you mean 'mac'?");
 }
 

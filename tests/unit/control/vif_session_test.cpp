@@ -12,15 +12,6 @@ namespace {
 
 using States = std::vector<int>;
 
-VifId connected_vif(ControlHost& host, uint16_t domain = 5) {
-  const VifId id = host.add_vif(domain);
-  host.settle();
-  host.connect(id);
-  host.settle();
-  REQUIRE(host.state(id) == 4);
-  return id;
-}
-
 // The guest answers a Closing of ours and begins anew, as far as Initialising.
 void reset_frontend(ControlHost& host, const VifId& id) {
   for (const int state : {5, 6, 1}) {
@@ -45,7 +36,7 @@ bool has_directory(const ControlHost& host, const VifId& id) {
 
 TEST_CASE("session_a_vif_s_way_to_connected_and_out_again") {
   ControlHost host;
-  const VifId id = connected_vif(host);
+  const VifId id = host.add_connected_vif();
   CHECK(host.vif(id).state() == "connected");
   CHECK(mapped() == 2);
   host.set_frontend(id, 5);
@@ -94,7 +85,7 @@ TEST_CASE("session_a_state_that_another_wrote_meanwhile_is_not_overwritten") {
 
 TEST_CASE("session_a_directory_that_goes_while_the_worker_lets_go_is_not_brought_back") {
   ControlHost host;
-  const VifId id = connected_vif(host);
+  const VifId id = host.add_connected_vif();
   host.worker_runs = false;
   host.set_frontend(id, 5);
   host.settle();
@@ -131,7 +122,7 @@ TEST_CASE("session_a_refused_vif_says_why_in_its_error_node") {
 
 TEST_CASE("session_a_refused_vif_is_looked_at_again_when_it_is_rearmed") {
   ControlHost host;
-  const VifId id = connected_vif(host);
+  const VifId id = host.add_connected_vif();
   host.files.write("vif.d/g5.toml", "domain = \"g5\"\ndevid = 0\nnic = \"none\"\n");
   reset_frontend(host, id);
   CHECK(host.vif(id).state() == "refused");
@@ -165,7 +156,7 @@ TEST_CASE("session_a_vif_refused_before_its_first_offer_makes_it_when_it_is_rear
 
 TEST_CASE("quarantine_closes_the_vif_says_why_and_lets_it_come_again_after_the_wait") {
   ControlHost host;
-  const VifId id = connected_vif(host);
+  const VifId id = host.add_connected_vif();
   const std::string error_node = ControlHost::backend(id) + "/error";
   host.quarantine(id);
   CHECK(host.vif(id).state() == "quarantined");
@@ -192,7 +183,7 @@ TEST_CASE("quarantine_closes_the_vif_says_why_and_lets_it_come_again_after_the_w
 
 TEST_CASE("quarantine_each_of_several_doubles_the_wait_up_to_10_s_and_rearm_ends_it") {
   ControlHost host;
-  const VifId id = connected_vif(host);
+  const VifId id = host.add_connected_vif();
   for (const int seconds : {1, 2, 4, 8, 10, 10, 10, 10, 10, 10}) {
     host.quarantine(id);
     CHECK(host.vif(id).rearm_wait() <= std::chrono::seconds(seconds));
@@ -212,7 +203,7 @@ TEST_CASE("quarantine_each_of_several_doubles_the_wait_up_to_10_s_and_rearm_ends
 
 TEST_CASE("quarantine_is_of_the_vif_that_lied_and_of_no_other") {
   ControlHost host;
-  const VifId honest = connected_vif(host, 5), liar = connected_vif(host, 6);
+  const VifId honest = host.add_connected_vif(5), liar = host.add_connected_vif(6);
   host.quarantine(liar);
   CHECK(host.vif(honest).state() == "connected");
   CHECK(host.vif(liar).state() == "quarantined");
@@ -221,7 +212,7 @@ TEST_CASE("quarantine_is_of_the_vif_that_lied_and_of_no_other") {
 
 TEST_CASE("quarantine_that_is_reported_twice_counts_once") {
   ControlHost host;
-  const VifId id = connected_vif(host);
+  const VifId id = host.add_connected_vif();
   host.worker_runs = false;  // the queue is there yet
   host.quarantine(id);
   host.quarantine(id, Violation::crosses_page);
@@ -231,7 +222,7 @@ TEST_CASE("quarantine_that_is_reported_twice_counts_once") {
 
 TEST_CASE("session_the_carrier_follows_the_port_s_link") {
   ControlHost host;
-  const VifId id = connected_vif(host);
+  const VifId id = host.add_connected_vif();
   const std::string carrier = ControlHost::backend(id) + "/carrier";
   Port& port = *host.ports[0];
   CHECK(host.nodes.read(carrier) == std::nullopt);  // absent says up
@@ -250,7 +241,7 @@ TEST_CASE("session_a_vif_that_connects_to_a_port_without_link_is_told_before") {
   Port& port = *host.ports[0];
   REQUIRE(rte_eth_dev_set_link_down(port.queue().port) == 0);
   REQUIRE(port.update_link());
-  const VifId id = connected_vif(host);
+  const VifId id = host.add_connected_vif();
   REQUIRE(host.nodes.commits.size() == 3);
   CHECK(host.nodes.commits[1] == FakeStore::Nodes{{ControlHost::backend(id) + "/carrier", "0"}});
   CHECK(host.nodes.commits[2] == FakeStore::Nodes{{ControlHost::backend(id) + "/state", "4"}});
@@ -258,7 +249,7 @@ TEST_CASE("session_a_vif_that_connects_to_a_port_without_link_is_told_before") {
 
 TEST_CASE("session_no_carrier_is_written_where_the_directory_is_gone") {
   ControlHost host;
-  const VifId id = connected_vif(host);
+  const VifId id = host.add_connected_vif();
   Port& port = *host.ports[0];
   REQUIRE(rte_eth_dev_set_link_down(port.queue().port) == 0);
   REQUIRE(port.update_link());
@@ -269,7 +260,7 @@ TEST_CASE("session_no_carrier_is_written_where_the_directory_is_gone") {
 
 TEST_CASE("session_the_queue_is_detached_when_the_worker_has_no_table_that_leads_to_it") {
   ControlHost host;
-  const VifId id = connected_vif(host);
+  const VifId id = host.add_connected_vif();
   host.worker_runs = false;
   host.set_frontend(id, 5);
   host.settle();
@@ -290,7 +281,7 @@ TEST_CASE("session_the_queue_is_detached_when_the_worker_has_no_table_that_leads
 
 TEST_CASE("session_a_drain_gives_all_back_and_writes_nothing") {
   ControlHost host;
-  const VifId id = connected_vif(host);
+  const VifId id = host.add_connected_vif();
   const auto before = host.nodes.nodes;
   host.worker_runs = false;
   bool done = false;

@@ -8,15 +8,6 @@ using namespace netback::test;
 
 namespace {
 
-VifId connected_vif(ControlHost& host, uint16_t domain) {
-  const VifId id = host.add_vif(domain);
-  host.settle();
-  host.connect(id);
-  host.settle();
-  REQUIRE(host.state(id) == 4);
-  return id;
-}
-
 void remove_vif(ControlHost& host, const VifId& id) {
   host.nodes.remove(ControlHost::frontend(id));
   host.nodes.remove(ControlHost::backend(id));
@@ -27,7 +18,7 @@ void remove_vif(ControlHost& host, const VifId& id) {
 
 TEST_CASE("watcher_vifs_that_are_there_before_us_are_found") {
   ControlHost host;
-  const VifId id = connected_vif(host, 5);
+  const VifId id = host.add_connected_vif(5);
   host.watcher->drain([] {});
   host.settle();
   host.watcher = std::make_unique<VifWatcher>(*host.world);
@@ -39,7 +30,7 @@ TEST_CASE("watcher_vifs_that_are_there_before_us_are_found") {
 
 TEST_CASE("watcher_a_domain_that_dies_and_leaves_its_nodes_gives_all_back") {
   ControlHost host;
-  const VifId dead = connected_vif(host, 5), alive = connected_vif(host, 6);
+  const VifId dead = host.add_connected_vif(5), alive = host.add_connected_vif(6);
   host.nodes.release(5);
   host.settle();
   CHECK(host.vif(dead).connection() == nullptr);
@@ -93,7 +84,7 @@ TEST_CASE("watcher_a_mac_of_two_vifs_names_the_connected_one") {
 
 TEST_CASE("watcher_a_vif_is_found_by_number_and_by_name_of_its_domain") {
   ControlHost host;
-  const VifId id = connected_vif(host, 5);
+  const VifId id = host.add_connected_vif(5);
   CHECK(host.watcher->find("5.0") == &host.vif(id));
   CHECK(host.watcher->find("g5.0") == &host.vif(id));
   CHECK(host.watcher->find("g5.1") == nullptr);
@@ -103,7 +94,7 @@ TEST_CASE("watcher_a_vif_is_found_by_number_and_by_name_of_its_domain") {
 
 TEST_CASE("watcher_a_storm_of_writes_is_one_look_at_the_vif") {
   ControlHost host;
-  const VifId stormy = connected_vif(host, 5);
+  const VifId stormy = host.add_connected_vif(5);
   const VifId other = host.add_vif(6);
   for (int i = 0; i < 20'000; ++i) host.set_frontend(stormy, 4);
   const uint64_t before = host.nodes.reads;

@@ -171,6 +171,35 @@ TEST_CASE("forward: frames of one turn to changing addresses and on two ports fi
   CHECK(f.delivered(apart) == Frames{to_0});
 }
 
+TEST_CASE("forward: neighbours whose destinations differ in one octet are told apart") {
+  for (int octet = 0; octet < 6; ++octet) {
+    Forwarding f(1);
+    rte_ether_addr mac = f.guests[0]->settings.mac;
+    mac.addr_bytes[octet] ^= 4;
+    TestGuest& other = f.add_guest_with_mac(mac, 0);
+    other.post_buffers(20);
+    const Bytes to_first = make_frame(f.guests[0]->settings.mac, elsewhere, 60);
+    const Bytes to_other = make_frame(mac, elsewhere, 60);
+    for (const Bytes& bytes : {to_first, to_other, to_first}) f.ports[0]->feed(bytes);
+    f.turn();
+    CHECK(f.delivered(*f.guests[0]) == Frames{to_first, to_first});
+    CHECK(f.delivered(other) == Frames{to_other});
+  }
+}
+
+TEST_CASE("forward: neighbours of one destination and different senders are told apart") {
+  Forwarding f(2);
+  const Bytes own = f.frame(f.guests[1]->settings.mac, *f.guests[1]);
+  const Bytes others = f.frame(f.guests[1]->settings.mac, *f.guests[0]);
+  for (TestGuest* sender : {f.guests[0].get(), f.guests[1].get()}) {
+    sender->put_frame(sender == f.guests[0].get() ? others : own, 1);
+    sender->from_guest.push();
+  }
+  f.turn();
+  CHECK(f.delivered(*f.guests[1]) == Frames{others});
+  CHECK(f.guests[1]->count(QueueCounter::from_guest_drop_to_sender_frames) == 1);
+}
+
 TEST_CASE("forward: for a quarantined vif: dropped and counted as of one that left") {
   Forwarding f(2);
   f.guests[1]->queue->quarantined = true;

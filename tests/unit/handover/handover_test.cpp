@@ -16,7 +16,7 @@ using namespace netback::test;
 
 namespace {
 
-constexpr int rounds = 100;
+constexpr int handover_rounds = 100;
 constexpr uint16_t frames_per_round = 20;
 
 // The control thread's half: posts commands and waits for their acks.
@@ -78,7 +78,7 @@ TEST_CASE("handover: queues, tables and settings change hands under traffic") {
   auto table = table_of(port, {});
   control.post_and_wait(UseTable{table.get()});
 
-  for (int round = 0; round < rounds; ++round) {
+  for (int round = 0; round < handover_rounds; ++round) {
     TestGuest sender(0, 7), receiver(1, 8);
     control.post_and_wait(AttachQueue{sender.queue.get()});
     control.post_and_wait(AttachQueue{receiver.queue.get()});

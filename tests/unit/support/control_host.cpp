@@ -61,6 +61,15 @@ ControlHost::~ControlHost() {
   ports.clear();
 }
 
+VifId ControlHost::add_connected_vif(uint16_t domain) {
+  const VifId id = add_vif(domain);
+  settle();
+  connect(id);
+  settle();
+  REQUIRE(state(id) == 4);
+  return id;
+}
+
 std::string ControlHost::backend(const VifId& id) {
   return "/local/domain/0/backend/vif/" + std::to_string(id.domain) + "/" +
          std::to_string(id.devid);

@@ -27,7 +27,8 @@ class ControlHost {
   // --- as the toolstack ---
   // A domain with a vif 0 whose directories are made; its mac ends in the domain's number.
   VifId add_vif(uint16_t domain);
-  static std::string backend(const VifId& id);  // the directories
+  VifId add_connected_vif(uint16_t domain = 5);  // its guest has come too
+  static std::string backend(const VifId& id);   // the directories
   static std::string frontend(const VifId& id);
   // --- as the guest ---
   // Rings of its own, and Connected. Again, it connects anew.

@@ -57,11 +57,9 @@ int FakeXen::take_event(int fd) {
 }
 }  // namespace netback::test
 
-namespace {
+using netback::test::xen;
 
-FakeXen& xen() {
-  return FakeXen::instance();
-}
+namespace {
 
 int16_t copy_one(xengnttab_grant_copy_segment_t& segment) {
   const bool from_guest = segment.flags & GNTCOPY_source_gref;

@@ -65,4 +65,8 @@ class FakeXen {
   int events_fd_ = -1;
 };
 
+inline FakeXen& xen() {
+  return FakeXen::instance();
+}
+
 }  // namespace netback::test

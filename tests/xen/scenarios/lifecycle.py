@@ -16,13 +16,13 @@ def flood(lab, number):
     """Guest N and dom0 send to each other by TCP as fast as it goes; neither end need survive."""
     host, guest = lab.host, f"g{number}"
     in_port, out_port = 5100 + number, 5200 + number
+    before = lab.vif(number)  # under the flood each question takes seconds
     host.start("dom0", "flood-in", f"exec netcheck tcp-recv {in_port} --hash=none")
     host.start(guest, "flood-in", f"exec netcheck tcp-recv {out_port} --hash=none")
     host.start(guest, "flood-out",
                f"exec netcheck tcp-send {DOM0} {in_port} {FLOOD_BYTES} --hash=none")
     host.start("dom0", "flood-out",
                f"exec netcheck tcp-send {address(number)} {out_port} {FLOOD_BYTES} --hash=none")
-    before = lab.vif(number)
     time.sleep(0.5)
     after = lab.vif(number)
     for way in ("from_guest_bytes", "to_guest_bytes"):

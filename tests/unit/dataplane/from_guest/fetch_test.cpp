@@ -6,14 +6,6 @@
 using namespace netback;
 using namespace netback::test;
 
-namespace {
-
-FakeXen& xen() {
-  return FakeXen::instance();
-}
-
-}  // namespace
-
 TEST_CASE("fetch: nothing to do makes no call") {  // FBT 15, 21
   OneGuest g;
   CHECK(g.fetch());

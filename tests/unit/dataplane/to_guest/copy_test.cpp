@@ -10,14 +10,6 @@
 using namespace netback;
 using namespace netback::test;
 
-namespace {
-
-FakeXen& xen() {
-  return FakeXen::instance();
-}
-
-}  // namespace
-
 TEST_CASE("copy: an empty backlog plans nothing") {  // FBT 28, 35
   ToGuestStages s;
   s.guest.post_buffers(4);

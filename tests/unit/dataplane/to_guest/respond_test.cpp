@@ -8,10 +8,6 @@ using namespace netback::test;
 
 namespace {
 
-FakeXen& xen() {
-  return FakeXen::instance();
-}
-
 std::vector<int> statuses(TestGuest& guest) {
   std::vector<int> all;
   for (const auto& answer : guest.deliveries()) all.push_back(answer.status);
