@@ -1,11 +1,36 @@
 #include "dataplane/forward.hpp"
 
+#include <rte_byteorder.h>
+
 #include <algorithm>
+#include <cstring>
+#include <span>
 
 #include "dataplane/offload.hpp"
 
 namespace netback {
 namespace {
+
+// Where a frame comes from and goes to. Neighbours often have both in common: forwarding decides
+// once for a row of them.
+struct Way {
+  uint16_t source;       // mbuf->port
+  uint64_t destination;  // the address, in the low 48 bits
+  bool operator==(const Way&) const = default;
+};
+
+Way way_of(const rte_mbuf* frame) {
+  uint64_t head;  // of the Ethernet header: the destination comes first
+  std::memcpy(&head, rte_pktmbuf_mtod(frame, const void*), sizeof head);
+  return {frame->port, rte_le_to_cpu_64(head) & 0xffff'ffff'ffff};
+}
+
+size_t row_length(std::span<rte_mbuf* const> frames) {
+  const Way way = way_of(frames[0]);
+  size_t length = 1;
+  while (length < frames.size() && way_of(frames[length]) == way) ++length;
+  return length;
+}
 
 // One turn's forwarding.
 class Forwarding {
@@ -14,41 +39,38 @@ class Forwarding {
              uint64_t now)
       : table_(table), pool_(pool), backlogged_(backlogged), now_(now) {}
 
-  void forward(rte_mbuf* frame) {
+  // Frames of one source and one destination.
+  void forward(std::span<rte_mbuf*> row) {
+    const rte_mbuf* first = row[0];
     const ForwardTable::Segment* segment =
-        from_vif(frame) ? table_.segment_of_vif(source_vif(frame)) : table_.segment(frame->port);
-    if (segment == nullptr) {  // its vif or port is in no table
-      rte_pktmbuf_free(frame);
+        from_vif(first) ? table_.segment_of_vif(source_vif(first)) : table_.segment(first->port);
+    if (segment == nullptr)  // its vif or port is in no table
+      return rte_pktmbuf_free_bulk(row.data(), static_cast<uint32_t>(row.size()));
+    const auto& to = rte_pktmbuf_mtod(first, const rte_ether_hdr*)->dst_addr;
+    if (rte_is_multicast_ether_addr(&to)) {
+      for (rte_mbuf* frame : row) flood(*segment, frame);
       return;
     }
-    const auto& to = rte_pktmbuf_mtod(frame, const rte_ether_hdr*)->dst_addr;
-    if (rte_is_multicast_ether_addr(&to)) return flood(*segment, frame);
-    GuestQueue* const owner = find_owner(segment->port->port, to);
-    if (owner == nullptr && !from_vif(frame)) return stray(*segment, frame);
-    if (!segment->unfiltered.empty()) show_unfiltered(*segment, frame, owner);
-    if (owner != nullptr) return to_owner(*owner, frame);
-    to_port(*segment->port, frame);
+    GuestQueue* const owner = table_.find(segment->port->port, to);
+    if (owner == nullptr && !from_vif(first)) {
+      for (rte_mbuf* frame : row) stray(*segment, frame);
+      return;
+    }
+    if (!segment->unfiltered.empty())
+      for (rte_mbuf* frame : row) show_unfiltered(*segment, frame, owner);
+    if (owner != nullptr) return to_owner(*owner, row);
+    for (rte_mbuf* frame : row) to_port(*segment->port, frame);
   }
 
  private:
-  // Neighbours often have one destination: the table is asked once for a row of them.
-  GuestQueue* find_owner(uint16_t port, const rte_ether_addr& to) {
-    if (port != last_port_ || !rte_is_same_ether_addr(&to, &last_to_)) {
-      last_owner_ = table_.find(port, to);
-      last_port_ = port;
-      last_to_ = to;
-    }
-    return last_owner_;
-  }
-
   GuestQueue* sender(const rte_mbuf* frame) const {
     return from_vif(frame) ? table_.queue_of_vif(source_vif(frame)) : nullptr;
   }
 
-  void to_owner(GuestQueue& owner, rte_mbuf* frame) {
-    if (&owner == sender(frame))
-      return drop(frame, owner.counters, QueueCounter::from_guest_drop_to_sender_frames);
-    to_backlog(owner, frame);
+  void to_owner(GuestQueue& owner, std::span<rte_mbuf* const> row) {
+    if (&owner != sender(row[0])) return to_backlog(owner, row);
+    for (rte_mbuf* frame : row)
+      drop(frame, owner.counters, QueueCounter::from_guest_drop_to_sender_frames);
   }
 
   // Broadcast and multicast: the port and all other vifs.
@@ -91,15 +113,23 @@ class Forwarding {
   // Sent, or dropped and counted, by transmit.
   void to_port(PortQueue& port, rte_mbuf* frame) { port.outgoing.push(frame); }
 
-  void to_backlog(GuestQueue& queue, rte_mbuf* frame) {
-    if (too_long(queue, frame)) [[unlikely]]
-      return drop(frame, queue.counters, QueueCounter::to_guest_drop_too_long_frames);
-    if (queue.quarantined)
-      return drop(frame, queue.counters, QueueCounter::to_guest_drop_detached_frames);
-    if (queue.backlog.count() >= backlog_max(queue))
-      return drop(frame, queue.counters, QueueCounter::to_guest_drop_backlog_full_frames);
-    if (queue.backlog.count() == 0) queue.backlog_since = now_;
-    queue.backlog.push(frame);
+  void to_backlog(GuestQueue& queue, rte_mbuf* frame) { to_backlog(queue, {&frame, 1}); }
+
+  void to_backlog(GuestQueue& queue, std::span<rte_mbuf* const> row) {
+    const uint32_t frames_max = backlog_max(queue);
+    const uint32_t before = queue.backlog.count();
+    for (rte_mbuf* frame : row) {
+      if (too_long(queue, frame)) [[unlikely]]
+        drop(frame, queue.counters, QueueCounter::to_guest_drop_too_long_frames);
+      else if (queue.quarantined) [[unlikely]]
+        drop(frame, queue.counters, QueueCounter::to_guest_drop_detached_frames);
+      else if (queue.backlog.count() >= frames_max)
+        drop(frame, queue.counters, QueueCounter::to_guest_drop_backlog_full_frames);
+      else
+        queue.backlog.push(frame);
+    }
+    if (queue.backlog.count() == before) return;
+    if (before == 0) queue.backlog_since = now_;
     if (queue.in_backlogged) return;
     queue.in_backlogged = true;
     backlogged_.push_back(&queue);
@@ -127,9 +157,6 @@ class Forwarding {
   const FramePool& pool_;
   std::vector<GuestQueue*>& backlogged_;
   const uint64_t now_;
-  uint16_t last_port_ = UINT16_MAX;  // of the frame before: no port has this number
-  rte_ether_addr last_to_{};
-  GuestQueue* last_owner_ = nullptr;
   uint32_t free_buffers_ = unknown;  // asked once a turn, and only when a frame waits
 };
 
@@ -138,7 +165,12 @@ class Forwarding {
 void forward(const ForwardTable& table, FrameBatch& frames, const FramePool& pool,
              std::vector<GuestQueue*>& backlogged, uint64_t now) {
   Forwarding turn(table, pool, backlogged, now);
-  for (uint32_t i = 0; i < frames.count; ++i) turn.forward(frames.mbufs[i]);
+  std::span<rte_mbuf*> left(frames.mbufs.data(), frames.count);
+  while (!left.empty()) {
+    const size_t length = row_length(left);
+    turn.forward(left.first(length));
+    left = left.subspan(length);
+  }
   frames.count = 0;
 }
 
