@@ -2,12 +2,14 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <chrono>
 #include <csignal>
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <regex>
 
 #include "bench/netfront_pktgen/lie.hpp"
+#include "bench/netfront_pktgen/many.hpp"
 #include "bench/netfront_pktgen/tap.hpp"
 #include "bench/netfront_pktgen/traffic.hpp"
 
@@ -29,7 +31,13 @@ struct TapOptions {
   bool blank_checksums = true;
 };
 
-void add_feature_options(CLI::App& app, FrontendOptions& frontend) {
+void add_vif_options(CLI::App& app, FrontendOptions& frontend, uint32_t& vifs) {
+  app.add_option("--devid", frontend.devid, "which of the guest's vifs")->capture_default_str();
+  app.add_option("--vifs", vifs, "so many, from that one on; with hold, and send without --count")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  app.add_option("--timeout", frontend.timeout_s, "seconds for the backend to answer")
+      ->capture_default_str();
   app.add_flag("!--one-event-channel", frontend.split_event_channels, "one for both directions");
   app.add_flag("!--no-sg", frontend.scatter_gather, "take no frames of several slots");
   app.add_flag("!--no-rx-notify", frontend.rx_notify, "say nothing of buffers that are posted");
@@ -81,6 +89,9 @@ void add_options(CLI::App& app, TrafficOptions& traffic, TapOptions& tap) {
     traffic.verb = Verb::tap;
     traffic.events = true;
   });
+  app.add_subcommand("hold", "stay connected, asleep; take what comes")->callback([&] {
+    traffic.verb = Verb::hold;
+  });
   auto* ping = app.add_subcommand("ping", "round trips to an echo, with a histogram");
   sends(*ping);
   ping->callback([&] { traffic.verb = Verb::ping; });
@@ -99,6 +110,17 @@ int refused(const Error& error) {
   return 1;
 }
 
+bool takes_many(const TrafficOptions& options) {
+  return options.verb == Verb::hold || (options.verb == Verb::send && options.count == 0);
+}
+
+nlohmann::json run(GuestDevices& devices, const Frontends& frontends, const TrafficOptions& options,
+                   Tap* tap) {
+  if (options.verb == Verb::hold) return hold(devices, frontends, options, stopped);
+  if (frontends.size() > 1) return send_by_turns(frontends, options, stopped);
+  return Traffic(*frontends.front(), options, stopped, tap).run();
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -106,26 +128,35 @@ int main(int argc, char** argv) {
   FrontendOptions frontend_options;
   TrafficOptions traffic_options;
   TapOptions tap_options;
-  app.add_option("--devid", frontend_options.devid, "which of the guest's vifs")
-      ->capture_default_str();
-  add_feature_options(app, frontend_options);
+  uint32_t vifs = 1;
+  add_vif_options(app, frontend_options, vifs);
   add_options(app, traffic_options, tap_options);
   std::string kind_of_lie;
   add_lie(app, kind_of_lie);
   CLI11_PARSE(app, argc, argv);
+  if (vifs > 1 && !(kind_of_lie.empty() && takes_many(traffic_options))) {
+    fmt::print(stderr, "netfront-pktgen: --vifs goes with hold, and with send without --count\n");
+    return 2;
+  }
   for (const int signal : {SIGINT, SIGTERM}) std::signal(signal, [](int) { stopped = true; });
-  auto frontend = Frontend::connect(frontend_options);
-  if (!frontend) return refused(frontend.error());
+  const auto started = std::chrono::steady_clock::now();
+  auto devices = GuestDevices::open();
+  if (!devices) return refused(devices.error());
+  auto connected = Frontend::connect(*devices.value(), frontend_options, vifs);
+  if (!connected) return refused(connected.error());
+  const Frontends& frontends = connected.value();
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - started;
   std::unique_ptr<Tap> tap;
   if (!tap_options.name.empty()) {
-    auto made = Tap::make(tap_options.name, frontend.value()->mac(), tap_options.blank_checksums);
+    auto made = Tap::make(tap_options.name, frontends.front()->mac(), tap_options.blank_checksums);
     if (!made) return refused(made.error());
     tap = std::move(made).value();
   }
   std::cerr << "netfront-pktgen: connected" << std::endl;
-  const nlohmann::json result =
-      kind_of_lie.empty() ? Traffic(*frontend.value(), traffic_options, stopped, tap.get()).run()
-                          : lie(*frontend.value(), kind_of_lie);
+  nlohmann::json result = kind_of_lie.empty()
+                              ? run(*devices.value(), frontends, traffic_options, tap.get())
+                              : lie(*frontends.front(), kind_of_lie);
+  result["connect_seconds"] = took.count();
   std::cout << result.dump() << std::endl;
   return result["faults"] == 0 ? 0 : 1;
 }

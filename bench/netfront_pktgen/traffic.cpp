@@ -1,6 +1,7 @@
 #include "bench/netfront_pktgen/traffic.hpp"
 
 #include <arpa/inet.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <chrono>
@@ -144,15 +145,22 @@ uint32_t Traffic::send_burst(uint32_t frames) {
   return put;
 }
 
-bool Traffic::send_some() {
+bool Traffic::send_due(double seconds) {
   answered_ += frontend_.reap();
   uint64_t burst = options_.burst;
   if (options_.count > 0) burst = std::min(burst, options_.count - sent_);
   if (options_.rate > 0) {  // whole bursts, however often it looks
-    const auto due = static_cast<uint64_t>((now() - started_) * double(options_.rate));
+    const auto due = static_cast<uint64_t>(seconds * double(options_.rate));
     if (due < sent_ + burst) return false;
   }
-  return send_burst(static_cast<uint32_t>(burst)) > 0;
+  const uint32_t put = send_burst(static_cast<uint32_t>(burst));
+  ++bursts_;
+  if (put < burst) ++cut_bursts_;
+  return put > 0;
+}
+
+bool Traffic::send_some() {
+  return send_due(options_.rate > 0 ? now() - started_ : 0);
 }
 
 void Traffic::send() {
@@ -329,7 +337,7 @@ void Traffic::ping() {
 }
 
 nlohmann::json Traffic::run() {
-  started_ = now();
+  begin();
   switch (options_.verb) {
     case Verb::send:
       send();
@@ -349,7 +357,17 @@ nlohmann::json Traffic::run() {
     case Verb::tap:
       tap();
       break;
+    case Verb::hold:  // of many vifs (many.hpp)
+      break;
   }
+  return result();
+}
+
+void Traffic::begin() {
+  started_ = now();
+}
+
+nlohmann::json Traffic::result() const {
   const double seconds = now() - started_;
   const uint64_t unanswered = frontend_.under_way();
   const uint64_t faults = frontend_.errors() + frontend_.bad_answers() + bad_status_ + changed_ +
@@ -360,6 +378,8 @@ nlohmann::json Traffic::run() {
                         {"errors", frontend_.errors()},
                         {"unanswered", unanswered},
                         {"bad_answers", frontend_.bad_answers()},
+                        {"bursts", bursts_},
+                        {"cut_bursts", cut_bursts_},
                         {"received", received_},
                         {"received_bytes", received_bytes_},
                         {"bad_status", bad_status_},
@@ -377,7 +397,7 @@ nlohmann::json Traffic::run() {
   if (options_.verb == Verb::ping) {
     result["round_trips"] = round_trips_.total();
     for (const double part : {0.5, 0.9, 0.99})
-      result["round_trip_us"]["p" + std::to_string(int(part * 100))] =
+      result["round_trip_us"][fmt::format("p{:.0f}", part * 100)] =
           round_trips_.percentile(part) / 1000;
     result["round_trip_histogram"] = round_trips_.buckets();
   }

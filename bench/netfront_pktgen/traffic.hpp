@@ -13,7 +13,7 @@
 
 namespace netback {
 
-enum class Verb { send, receive, both, echo, ping, tap };
+enum class Verb { send, receive, both, echo, ping, tap, hold };
 
 struct TrafficOptions {
   Verb verb = Verb::send;
@@ -36,9 +36,19 @@ class Traffic {
  public:
   // `tap`: of the verb of that name.
   Traffic(Frontend& frontend, const TrafficOptions& options, const std::atomic<bool>& stopped,
-          Tap* tap);
+          Tap* tap = nullptr);
   // Until the count, the time or `stopped`. "faults" are answers and frames that should not be.
   nlohmann::json run();
+
+  // The same piece by piece, for many vifs by turns. The time starts now.
+  void begin();
+  // A burst if a whole one is due `seconds` later; false: nothing was sent.
+  bool send_due(double seconds);
+  bool receive_some();  // false: nothing was there
+  // What was sent is answered, or is not after 5 s. Then the result may be asked for.
+  void wait_for_answers();
+  nlohmann::json result() const;
+  bool over(uint64_t frames);
 
  private:
   static constexpr uint64_t numbered_never = UINT64_MAX;
@@ -51,10 +61,8 @@ class Traffic {
   void tap();
   bool to_tap();
   bool from_tap();
-  bool over(uint64_t frames);
   void pause();
-  bool send_some();     // a burst of what is due; false: nothing was sent
-  bool receive_some();  // false: nothing was there
+  bool send_some();  // what is due now
   void wait_until(double time);
   uint32_t send_burst(uint32_t frames);
   bool put_frame(uint64_t number);
@@ -66,7 +74,6 @@ class Traffic {
   void check_bytes(const uint8_t* bytes, uint32_t count);
   bool gather(const Frontend::Received& received);
   bool carries(const Frontend::Received& received, uint64_t number) const;
-  void wait_for_answers();
 
   Frontend& frontend_;
   const TrafficOptions options_;
@@ -76,6 +83,7 @@ class Traffic {
   std::vector<uint8_t> frame_;  // as sent, number and receiver excepted
   std::vector<std::array<uint8_t, 6>> targets_;
   uint64_t sent_ = 0, answered_ = 0, received_ = 0, received_bytes_ = 0;
+  uint64_t bursts_ = 0, cut_bursts_ = 0;  // the second: found too few free slots
   uint64_t next_number_ = 0, reordered_ = 0, changed_ = 0, bad_status_ = 0;
   std::vector<bool> seen_;  // numbers received
   uint64_t repeated_ = 0;

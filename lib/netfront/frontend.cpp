@@ -16,19 +16,21 @@ using Clock = std::chrono::steady_clock;
 
 }  // namespace
 
-Result<std::unique_ptr<Frontend>> Frontend::connect(const FrontendOptions& options) {
-  auto store = Store::open();
-  if (!store) return store.error();
-  std::unique_ptr<Frontend> made(new Frontend(options, std::move(store).value()));
-  for (const auto step :
-       {&Frontend::open_devices, &Frontend::share, &Frontend::bind, &Frontend::publish})
-    if (const Status status = (made.get()->*step)(); !status) return status.error();
+Result<std::vector<std::unique_ptr<Frontend>>> Frontend::connect(GuestDevices& devices,
+                                                                 FrontendOptions options,
+                                                                 uint32_t count) {
+  std::vector<std::unique_ptr<Frontend>> made;
+  for (uint32_t i = 0; i < count; ++i, ++options.devid)
+    made.emplace_back(new Frontend(devices, options));
+  for (const auto step : {&Frontend::begin, &Frontend::offer, &Frontend::finish})
+    for (const auto& frontend : made)
+      if (const Status status = (frontend.get()->*step)(); !status) return status.error();
   return made;
 }
 
-Frontend::Frontend(const FrontendOptions& options, std::unique_ptr<Store> store)
-    : options_(options),
-      store_(std::move(store)),
+Frontend::Frontend(GuestDevices& devices, const FrontendOptions& options)
+    : devices_(devices),
+      options_(options),
       path_(fmt::format("device/vif/{}", options.devid)),
       under_way_(slots),
       posted_(slots) {
@@ -38,59 +40,66 @@ Frontend::Frontend(const FrontendOptions& options, std::unique_ptr<Store> store)
 // The backend stops using the rings before they go.
 Frontend::~Frontend() {
   if (from_guest_ != nullptr) {
-    (void)store_->write(path_ + "/state", "5");
+    (void)devices_.store().write(path_ + "/state", "5");
     (void)wait_for_backend({XenbusState::closing, XenbusState::closed, XenbusState::unknown});
-    (void)store_->write(path_ + "/state", "6");
+    (void)devices_.store().write(path_ + "/state", "6");
     (void)wait_for_backend({XenbusState::closed, XenbusState::init_wait, XenbusState::unknown});
   }
   for (int i = 0; i < 2; ++i) {
-    if (ring_pages_[i] != nullptr) xengntshr_unshare(sharing_, ring_pages_[i], 1);
-    if (pages_[i] != nullptr) xengntshr_unshare(sharing_, pages_[i], slots);
+    if (ring_pages_[i] != nullptr) xengntshr_unshare(devices_.sharing(), ring_pages_[i], 1);
+    if (pages_[i] != nullptr) xengntshr_unshare(devices_.sharing(), pages_[i], slots);
+    if (ports_[i] != 0 && (i == 0 || ports_[1] != ports_[0]))
+      xenevtchn_unbind(devices_.events(), ports_[i]);
   }
-  if (events_ != nullptr) xenevtchn_close(events_);
-  if (sharing_ != nullptr) xengntshr_close(sharing_);
 }
 
-Status Frontend::open_devices() {
-  const auto backend = store_->read(path_ + "/backend");
-  const auto id = store_->read(path_ + "/backend-id");
+// A backend that has closed comes back when the frontend begins anew.
+Status Frontend::begin() {
+  Store& store = devices_.store();
+  const auto backend = store.read(path_ + "/backend");
+  const auto id = store.read(path_ + "/backend-id");
   if (!backend || !id) return Error{fmt::format("this domain has no vif {}", options_.devid)};
   backend_ = *backend;
   backend_id_ = parse_number<uint16_t>(*id).value_or(0);
-  mac_ = store_->read(path_ + "/mac").value_or("");
-  sharing_ = xengntshr_open(nullptr, 0);
-  if (sharing_ == nullptr) return errno_error("cannot share pages", "modprobe xen-gntalloc");
-  events_ = xenevtchn_open(nullptr, 0);
-  if (events_ == nullptr) return errno_error("cannot open event channels", "modprobe xen-evtchn");
+  mac_ = store.read(path_ + "/mac").value_or("");
+  if (store.read(path_ + "/state") == "1") return Done{};
+  return store.write(path_ + "/state", "1");
+}
+
+Status Frontend::offer() {
+  if (Status come = wait_for_backend({XenbusState::init_wait}); !come) return come;
+  for (const auto step : {&Frontend::share, &Frontend::bind, &Frontend::publish})
+    if (Status status = (this->*step)(); !status) return status;
   return Done{};
+}
+
+Status Frontend::finish() {
+  if (Status come = wait_for_backend({XenbusState::connected}); !come) return come;
+  return devices_.watch(backend_.substr(0, backend_.rfind('/')));
 }
 
 Status Frontend::share() {
   for (int i = 0; i < 2; ++i) {
     const bool writable = i == 1;  // the backend reads frames from the guest and writes the others
     refs_[i].resize(slots);
-    ring_pages_[i] = xengntshr_share_pages(sharing_, backend_id_, 1, &ring_refs_[i], 1);
-    pages_[i] = static_cast<uint8_t*>(xengntshr_share_pages(sharing_, backend_id_, int{slots},
-                                                            refs_[i].data(), writable ? 1 : 0));
+    ring_pages_[i] = xengntshr_share_pages(devices_.sharing(), backend_id_, 1, &ring_refs_[i], 1);
+    pages_[i] = static_cast<uint8_t*>(xengntshr_share_pages(
+        devices_.sharing(), backend_id_, int{slots}, refs_[i].data(), writable ? 1 : 0));
     if (ring_pages_[i] == nullptr || pages_[i] == nullptr)
       return errno_error("cannot share pages", "raise xen_gntalloc.limit");
   }
   return Done{};
 }
 
-// A backend that has closed comes back when the frontend begins anew.
 Status Frontend::bind() {
-  if (store_->read(path_ + "/state") != "1")
-    if (Status begun = store_->write(path_ + "/state", "1"); !begun) return begun;
-  if (Status come = wait_for_backend({XenbusState::init_wait}); !come) return come;
   const bool split = options_.split_event_channels &&
-                     store_->read(backend_ + "/feature-split-event-channels") == "1";
+                     devices_.store().read(backend_ + "/feature-split-event-channels") == "1";
   for (int i = 0; i < 2; ++i) {
     if (i == 1 && !split) {
       ports_[1] = ports_[0];
       break;
     }
-    const int port = xenevtchn_bind_unbound_port(events_, backend_id_);
+    const int port = xenevtchn_bind_unbound_port(devices_.events(), backend_id_);
     if (port < 0) return errno_error("cannot make an event channel");
     ports_[i] = static_cast<evtchn_port_t>(port);
   }
@@ -102,7 +111,7 @@ Status Frontend::publish() {
   to_guest_ = std::make_unique<ToGuestFrontRing>(ring_pages_[1]);
   for (uint32_t i = 0; i < slots; ++i) post(i);
   to_guest_->push();
-  const Status written = store_->transact([&](StoreTransaction& transaction) {
+  const Status written = devices_.store().transact([&](StoreTransaction& transaction) {
     std::vector<std::pair<const char*, uint32_t>> keys{
         {netif::keys::tx_ring_ref, ring_refs_[0]},
         {netif::keys::rx_ring_ref, ring_refs_[1]},
@@ -127,35 +136,38 @@ Status Frontend::publish() {
     return Status{Done{}};
   });
   if (!written) return written;
-  if (Status status = store_->write(path_ + "/state", "4"); !status) return status;
-  if (Status come = wait_for_backend({XenbusState::connected}); !come) return come;
-  return store_->watch(backend_ + "/state", "connected");
+  return devices_.store().write(path_ + "/state", "4");
 }
 
 XenbusState Frontend::backend_state() const {
-  const auto text = store_->read(backend_ + "/state");
+  const auto text = devices_.store().read(backend_ + "/state");
   return static_cast<XenbusState>(parse_number<uint8_t>(text.value_or("0")).value_or(0));
 }
 
 void Frontend::look_at_backend() {
-  pollfd change{store_->fd(), POLLIN, 0};
-  if (poll(&change, 1, 0) <= 0) return;
-  (void)store_->drain_watches([](std::string_view, std::string_view) {});
+  devices_.look_at_store();
+  heed_changes();
+}
+
+// Another vif may have taken the event that was ours.
+void Frontend::heed_changes() {
+  if (devices_.store_changes() == changes_seen_) return;
+  changes_seen_ = devices_.store_changes();
   backend_closes_ = backend_state() != XenbusState::connected;
 }
 
 Status Frontend::wait_for_backend(std::initializer_list<XenbusState> wanted) {
   const std::string path = backend_ + "/state";
-  if (Status watched = store_->watch(path, "backend"); !watched) return watched;
+  if (Status watched = devices_.store().watch(path, "backend"); !watched) return watched;
   const auto until = Clock::now() + std::chrono::seconds(options_.timeout_s);
   XenbusState state = backend_state();
   while (std::find(wanted.begin(), wanted.end(), state) == wanted.end() && Clock::now() < until) {
-    pollfd change{store_->fd(), POLLIN, 0};
+    pollfd change{devices_.store().fd(), POLLIN, 0};
     poll(&change, 1, 100);
-    (void)store_->drain_watches([](std::string_view, std::string_view) {});
+    devices_.look_at_store();
     state = backend_state();
   }
-  store_->unwatch(path, "backend");
+  devices_.store().unwatch(path, "backend");
   if (std::find(wanted.begin(), wanted.end(), state) != wanted.end()) return Done{};
   return Error{fmt::format("the backend's state is {} after {} s, {} was waited for",
                            static_cast<int>(state), options_.timeout_s,
@@ -228,21 +240,20 @@ void Frontend::push_to_guest() {
 }
 
 void Frontend::notify(evtchn_port_t port) {
-  xenevtchn_notify(events_, port);
+  xenevtchn_notify(devices_.events(), port);
 }
 
-void Frontend::wait(int timeout_ms, int other_fd) {
+bool Frontend::ask_events() {
   from_guest_->ask_event();
   to_guest_->ask_event();
   std::atomic_thread_fence(std::memory_order_seq_cst);
-  if (from_guest_->has_response() || to_guest_->has_response()) return;
-  pollfd events[] = {
-      {xenevtchn_fd(events_), POLLIN, 0}, {store_->fd(), POLLIN, 0}, {other_fd, POLLIN, 0}};
-  if (poll(events, std::size(events), timeout_ms) <= 0) return;
-  if (events[1].revents != 0) look_at_backend();
-  if (events[0].revents == 0) return;
-  const int port = xenevtchn_pending(events_);
-  if (port >= 0) xenevtchn_unmask(events_, static_cast<evtchn_port_t>(port));
+  return from_guest_->has_response() || to_guest_->has_response();
+}
+
+void Frontend::wait(int timeout_ms, int other_fd) {
+  if (ask_events()) return;
+  devices_.wait(timeout_ms, other_fd);
+  heed_changes();
 }
 
 }  // namespace netback

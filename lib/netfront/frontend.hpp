@@ -11,7 +11,7 @@
 
 #include "lib/base/result.hpp"
 #include "lib/netfront/front_ring.hpp"
-#include "lib/xen/store.hpp"
+#include "lib/netfront/guest_devices.hpp"
 
 namespace netback {
 
@@ -30,8 +30,11 @@ struct FrontendOptions {
 
 class Frontend {
  public:
-  // Goes the whole way to Connected. Errors say which state the backend is in.
-  static Result<std::unique_ptr<Frontend>> connect(const FrontendOptions& options);
+  // `count` vifs side by side, by devid from that of `options` on: none waits for another. They go
+  // the whole way to Connected; errors say which state the backend is in. `devices` outlives them.
+  static Result<std::vector<std::unique_ptr<Frontend>>> connect(GuestDevices& devices,
+                                                                FrontendOptions options,
+                                                                uint32_t count);
   // Closing, Closed, and everything given back.
   ~Frontend();
   Frontend(const Frontend&) = delete;
@@ -79,29 +82,31 @@ class Frontend {
   void push_to_guest();
 
   // --- events ---
-  // Asks both rings for an event with the next answer, and waits for one, or for `other_fd` to be
-  // readable.
+  // Asks both rings for an event with the next answer; true: one is there already.
+  bool ask_events();
+  // Asks, and waits for an event of the guest's, or for `other_fd` to be readable.
   void wait(int timeout_ms, int other_fd = -1);
 
  private:
   static constexpr size_t page = netif::page_bytes;
   static constexpr uint32_t slots = netif::ring_slots;
 
-  Frontend(const FrontendOptions& options, std::unique_ptr<Store> store);
-  Status open_devices();
+  Frontend(GuestDevices& devices, const FrontendOptions& options);
+  Status begin();  // these three in order
+  Status offer();
+  Status finish();
   Status share();
   Status bind();
   Status publish();
   Status wait_for_backend(std::initializer_list<netif::XenbusState> wanted);
   netif::XenbusState backend_state() const;
+  void heed_changes();
   void notify(evtchn_port_t port);
 
-  FrontendOptions options_;
-  std::unique_ptr<Store> store_;
+  GuestDevices& devices_;
+  const FrontendOptions options_;
   std::string path_, backend_, mac_;
   uint32_t backend_id_ = 0;
-  xengntshr_handle* sharing_ = nullptr;
-  xenevtchn_handle* events_ = nullptr;
   void* ring_pages_[2] = {};  // from_guest, to_guest; so with the others
   uint8_t* pages_[2] = {};
   uint32_t ring_refs_[2] = {};
@@ -114,6 +119,7 @@ class Frontend {
   std::vector<uint8_t> posted_;     // by to_guest buffer: 1 or 0
   uint64_t errors_ = 0, bad_answers_ = 0;
   bool backend_closes_ = false;
+  uint64_t changes_seen_ = 0;  // of xenstore
 };
 
 }  // namespace netback

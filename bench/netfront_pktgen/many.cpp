@@ -1,0 +1,67 @@
+#include "bench/netfront_pktgen/many.hpp"
+
+#include <chrono>
+#include <nlohmann/json.hpp>
+
+namespace netback {
+namespace {
+
+using Traffics = std::vector<std::unique_ptr<Traffic>>;
+
+Traffics begin_all(const Frontends& frontends, const TrafficOptions& options,
+                   const std::atomic<bool>& stopped) {
+  Traffics traffics;
+  for (const auto& frontend : frontends)
+    traffics.push_back(std::make_unique<Traffic>(*frontend, options, stopped));
+  for (const auto& traffic : traffics) traffic->begin();
+  return traffics;
+}
+
+nlohmann::json results_of(const Traffics& traffics) {
+  nlohmann::json sum = nlohmann::json::object(), each = nlohmann::json::array();
+  for (const auto& traffic : traffics) {
+    const nlohmann::json one = traffic->result();
+    each.push_back({{"sent", one["sent"]}, {"answered", one["answered"]}});
+    for (const auto& [key, value] : one.items())
+      if (value.is_number_unsigned())
+        sum[key] = sum.value(key, uint64_t{0}) + value.get<uint64_t>();
+      else if (value.is_number())
+        sum[key] = sum.value(key, 0.0) + value.get<double>();
+    sum["seconds"] = one["seconds"];
+  }
+  sum["vifs"] = each;
+  return sum;
+}
+
+}  // namespace
+
+nlohmann::json send_by_turns(const Frontends& frontends, const TrafficOptions& options,
+                             const std::atomic<bool>& stopped) {
+  using Clock = std::chrono::steady_clock;
+  const Traffics traffics = begin_all(frontends, options, stopped);
+  const auto started = Clock::now();
+  while (!traffics.front()->over(0)) {
+    const double seconds = std::chrono::duration<double>(Clock::now() - started).count();
+    for (const auto& traffic : traffics) traffic->send_due(seconds);
+  }
+  for (const auto& traffic : traffics) traffic->wait_for_answers();
+  return results_of(traffics);
+}
+
+nlohmann::json hold(GuestDevices& devices, const Frontends& frontends,
+                    const TrafficOptions& options, const std::atomic<bool>& stopped) {
+  constexpr int look_at_stopped_ms = 100;
+  const Traffics traffics = begin_all(frontends, options, stopped);
+  bool look = true;
+  while (!stopped) {
+    if (!look && !devices.wait(look_at_stopped_ms)) continue;
+    look = false;
+    for (size_t i = 0; i < traffics.size(); ++i) {
+      traffics[i]->receive_some();
+      look |= frontends[i]->ask_events();
+    }
+  }
+  return results_of(traffics);
+}
+
+}  // namespace netback
