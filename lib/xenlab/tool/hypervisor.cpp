@@ -61,7 +61,7 @@ void send_answer(int connection, const Answer& answer, int file) {
 
 }  // namespace
 
-Hypervisor::Hypervisor(const std::string& directory, const std::string& xenstored,
+Hypervisor::Hypervisor(const std::string& directory, const std::vector<std::string>& xenstored,
                        const std::string& library)
     : directory_(directory) {
   for (const char* part : {"/events", "/xenbus", "/xenstored"})
@@ -131,7 +131,8 @@ void Hypervisor::take_signals() {
 }
 
 // In the foreground and without a database file: it lives as long as the lab.
-void Hypervisor::start_xenstored(const std::string& program, const std::string& library) {
+void Hypervisor::start_xenstored(const std::vector<std::string>& command,
+                                 const std::string& library) {
   xenstored_ = fork();
   if (xenstored_ != 0) return;
   sigset_t none;
@@ -141,8 +142,11 @@ void Hypervisor::start_xenstored(const std::string& program, const std::string& 
   setenv("XENLAB", directory_.c_str(), 1);
   setenv("XENLAB_DOMAIN", "0", 1);
   setenv("XENSTORED_RUNDIR", (directory_ + "/xenstored").c_str(), 1);
-  execl(program.c_str(), "xenstored", "--no-fork", "--internal-db", nullptr);
-  std::perror(program.c_str());
+  std::vector<char*> words;
+  for (const auto& word : command) words.push_back(const_cast<char*>(word.c_str()));
+  words.push_back(nullptr);
+  execv(words[0], words.data());
+  std::perror(words[0]);
   _exit(127);
 }
 

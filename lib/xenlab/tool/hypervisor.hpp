@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "lib/xenlab/abi/machine.hpp"
 #include "lib/xenlab/tool/poller.hpp"
@@ -16,8 +17,9 @@ namespace xenlab {
 
 class Hypervisor {
  public:
-  // `library`: the one that processes of the lab are preloaded with. Throws std::system_error.
-  Hypervisor(const std::string& directory, const std::string& xenstored,
+  // `xenstored`: the program and its options. `library`: the one that processes of the lab are
+  // preloaded with. Throws std::system_error.
+  Hypervisor(const std::string& directory, const std::vector<std::string>& xenstored,
              const std::string& library);
   ~Hypervisor();
 
@@ -27,7 +29,7 @@ class Hypervisor {
  private:
   void make_domain_0();
   void listen();
-  void start_xenstored(const std::string& program, const std::string& library);
+  void start_xenstored(const std::vector<std::string>& command, const std::string& library);
   void take_signals();
   void accept_client();
   void serve(int connection);

@@ -31,7 +31,7 @@ struct Options {
   std::vector<std::string> words, command;
   FaultWords fault;
   CostWords costs;
-  uint32_t milliseconds = 0;
+  uint32_t milliseconds = 0, count = 1, entries = 1000;
 };
 
 // The library is beside the tool, or where it was installed.
@@ -70,12 +70,14 @@ pid_t hypervisor_pid(const std::string& lab) {
 }
 
 // The hypervisor's process: apart from the terminal, its words in LAB/log.
-[[noreturn]] void be_hypervisor(const Options& options, const std::string& xenstored) {
+[[noreturn]] void be_hypervisor(const Options& options, const std::string& program) {
   setsid();
   if (freopen((options.lab + "/log").c_str(), "w", stderr) == nullptr ||
       freopen("/dev/null", "r", stdin) == nullptr || freopen("/dev/null", "w", stdout) == nullptr)
     _exit(1);
   try {
+    const std::vector<std::string> xenstored{program, "--no-fork", "--internal-db", "--entry-nb",
+                                             std::to_string(options.entries)};
     Hypervisor hypervisor(options.lab, xenstored, library_path());
     std::ofstream(options.lab + "/pid") << getpid();
     hypervisor.run();
@@ -142,6 +144,14 @@ VifWords vif_words(const std::vector<std::string>& words) {
   }
   if (vif.mac.empty()) throw std::runtime_error("a vif needs mac=");
   return vif;
+}
+
+void add_vifs(const Options& options) {
+  const auto devids =
+      Toolstack(options.lab).add_vifs(options.domain, vif_words(options.words), options.count);
+  for (const int devid : devids)
+    fmt::print("{}\n",
+               options.json ? nlohmann::json{{"devid", devid}}.dump() : fmt::to_string(devid));
 }
 
 void execute(const Options& options) {
@@ -219,6 +229,8 @@ void add_verbs(CLI::App& app, Options& options) {
   auto* up_verb = app.add_subcommand("up", "start a lab: a hypervisor and xenstored");
   up_verb->add_option("--xenstored", options.xenstored,
                       "the program, where Debian has it elsewhere");
+  up_verb->add_option("--entries", options.entries, "nodes that a domain may have in xenstore")
+      ->capture_default_str();
   up_verb->callback([&] { up(options); });
   app.add_subcommand("down", "end it, with every process in it")->callback([&] { down(options); });
 
@@ -237,11 +249,10 @@ void add_verbs(CLI::App& app, Options& options) {
   auto* add = vif->add_subcommand("add", "waits for the backend and runs the script, as xl does");
   add->add_option("DOMAIN", options.domain, "number or name")->required();
   add->add_option("WORD", options.words, "mac=, devid=, script=, bridge=, rate=, mtu=, ip=");
-  add->callback([&] {
-    const int devid = Toolstack(options.lab).add_vif(options.domain, vif_words(options.words));
-    fmt::print("{}\n",
-               options.json ? nlohmann::json{{"devid", devid}}.dump() : fmt::to_string(devid));
-  });
+  add->add_option("--count", options.count, "so many at once, with addresses from mac= on")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  add->callback([&] { add_vifs(options); });
   auto* remove = vif->add_subcommand("remove", "as xl network-detach");
   remove->add_option("DOMAIN", options.domain, "number or name")->required();
   remove->add_option("DEVID", options.words)->required()->expected(1);

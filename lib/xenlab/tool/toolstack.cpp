@@ -43,6 +43,17 @@ std::string random_uuid() {
   return uuid;
 }
 
+// The address `further` ones behind `mac`.
+std::string mac_after(const std::string& mac, uint32_t further) {
+  unsigned bytes[6];
+  if (sscanf(mac.c_str(), "%2x:%2x:%2x:%2x:%2x:%2x", &bytes[0], &bytes[1], &bytes[2], &bytes[3],
+             &bytes[4], &bytes[5]) != 6)
+    throw std::runtime_error(fmt::format("'{}' is no Ethernet address", mac));
+  const uint32_t last = (bytes[3] << 16 | bytes[4] << 8 | bytes[5]) + further;
+  return fmt::format("{:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}", bytes[0], bytes[1], bytes[2],
+                     last >> 16 & 0xff, last >> 8 & 0xff, last & 0xff);
+}
+
 // Owner first, then who may read; as libxl's roperm, rwperm and device permissions.
 using Permissions = std::vector<xs_permissions>;
 Permissions owned_by(uint32_t owner, uint32_t reader) {
@@ -220,24 +231,40 @@ void Toolstack::write_vif(const DomainInfo& domain, int devid, const VifWords& w
   writer.commit();
 }
 
-int Toolstack::add_vif(const std::string& domain, const VifWords& words) {
+std::vector<int> Toolstack::free_devids(const DomainInfo& domain, const VifWords& words,
+                                        uint32_t count) {
+  const auto taken = [&](int devid) {
+    return !read(paths_of(domain.number, devid).backend + "/state").empty();
+  };
+  std::vector<int> devids;
+  for (int devid = std::max(words.devid, 0); devids.size() < count; ++devid)
+    if (!taken(devid))
+      devids.push_back(devid);
+    else if (words.devid >= 0)
+      throw std::runtime_error(fmt::format("'{}' has a vif {}", domain.name, devid));
+  return devids;
+}
+
+std::vector<int> Toolstack::add_vifs(const std::string& domain, const VifWords& words,
+                                     uint32_t count) {
   const DomainInfo info = find(domain);
-  int devid = words.devid;
-  for (devid = std::max(devid, 0);
-       words.devid < 0 && !read(paths_of(info.number, devid).backend + "/state").empty();)
-    ++devid;
-  const Paths paths = paths_of(info.number, devid);
-  if (!read(paths.backend + "/state").empty())
-    throw std::runtime_error(fmt::format("'{}' has a vif {}", domain, devid));
-  write_vif(info, devid, words);
+  const std::vector<int> devids = free_devids(info, words, count);
   try {
-    wait_for_state(paths.backend + "/state", init_wait, init_timeout_s);
-    run_script(words.script, "online", paths);
+    for (uint32_t i = 0; i < count; ++i) {
+      VifWords its = words;
+      if (i > 0) its.mac = mac_after(words.mac, i);
+      write_vif(info, devids[i], its);
+    }
+    for (const int devid : devids) {
+      const Paths paths = paths_of(info.number, devid);
+      wait_for_state(paths.backend + "/state", init_wait, init_timeout_s);
+      run_script(words.script, "online", paths);
+    }
   } catch (...) {
-    forget_vif(paths);
+    for (const int devid : devids) forget_vif(paths_of(info.number, devid));
     throw;
   }
-  return devid;
+  return devids;
 }
 
 void Toolstack::remove_vif(const std::string& domain, int devid) {

@@ -45,8 +45,9 @@ class Toolstack {
   DomainInfo create(const std::string& name);
   void destroy(const std::string& domain);
 
-  // The devid. When the backend or the script refuses, the nodes are gone again.
-  int add_vif(const std::string& domain, const VifWords& words);
+  // `count` vifs side by side, as those of a domain that xl creates, with addresses from that of
+  // `words` on: their devids. When the backend or the script refuses one, all nodes are gone again.
+  std::vector<int> add_vifs(const std::string& domain, const VifWords& words, uint32_t count);
   void remove_vif(const std::string& domain, int devid);
 
   // How often it has struck so far.
@@ -64,6 +65,7 @@ class Toolstack {
     std::string frontend, backend;
   };
   static Paths paths_of(uint32_t domain, int devid);
+  std::vector<int> free_devids(const DomainInfo& domain, const VifWords& words, uint32_t count);
   void write_vif(const DomainInfo& domain, int devid, const VifWords& words);
   void wait_for_state(const std::string& path, const std::string& wanted, int seconds);
   void run_script(const std::string& script, const char* action, const Paths& paths);
