@@ -50,7 +50,10 @@ static_assert(frame_batch_max >= turn_slots_max + port_burst_frames * port_burst
 
 inline constexpr uint32_t backlog_frames_max = 512;
 inline constexpr uint32_t empty_turns_before_parking = 1000;
-inline constexpr uint32_t parked_looks_per_turn = 16;
+// A worker with hot queues looks at so many parked ones so often: of a thousand at each within a
+// millisecond.
+inline constexpr uint32_t parked_looks_at_once = 16;
+inline constexpr uint32_t parked_look_interval_us = 15;
 inline constexpr uint32_t commands_per_turn = 8;
 inline constexpr uint32_t command_queue_max = 256;
 

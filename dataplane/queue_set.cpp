@@ -1,5 +1,7 @@
 #include "dataplane/queue_set.hpp"
 
+#include <rte_cycles.h>
+
 #include <algorithm>
 
 namespace netback {
@@ -20,6 +22,12 @@ bool has_requests(const GuestQueue& queue) {
 
 }  // namespace
 
+QueueSet::QueueSet()
+    : look_interval_(limits::parked_look_interval_us * (rte_get_tsc_hz() / 1'000'000)) {
+  hot_.reserve(limits::vifs_max);
+  parked_.reserve(limits::vifs_max);
+}
+
 void QueueSet::add(GuestQueue& queue) {
   NETBACK_CHECK(hot_.size() + parked_.size() < limits::vifs_max);
   make_hot(queue);
@@ -30,12 +38,19 @@ void QueueSet::remove(GuestQueue& queue) {
   erase(parked_, queue);
 }
 
-void QueueSet::look_at_parked() {
-  for (uint32_t i = 0; i < limits::parked_looks_per_turn && !parked_.empty(); ++i) {
-    if (++next_parked_ >= parked_.size()) next_parked_ = 0;
+void QueueSet::look_at_parked(uint64_t now) {
+  if (parked_.empty() || (!hot_.empty() && now - last_look_ < look_interval_)) return;
+  last_look_ = now;
+  const auto looks = std::min<size_t>(limits::parked_looks_at_once, parked_.size());
+  for (size_t i = 0; i < looks; ++i) {
+    if (next_parked_ >= parked_.size()) next_parked_ = 0;
     GuestQueue* queue = parked_[next_parked_];
-    if (!has_requests(*queue)) continue;
-    erase(parked_, *queue);
+    if (!has_requests(*queue)) {
+      ++next_parked_;
+      continue;
+    }
+    parked_[next_parked_] = parked_.back();  // the next one to look at
+    parked_.pop_back();
     make_hot(*queue);
   }
 }

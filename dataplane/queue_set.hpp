@@ -1,5 +1,5 @@
-// Which guest queues a turn looks at: every hot one, and the next few parked ones. A thousand idle
-// vifs must not slow one busy vif.
+// Which guest queues a turn looks at: every hot one, and now and then a few parked ones. A thousand
+// idle vifs must not slow one busy vif: a look at a parked queue is a cache miss or two.
 #pragma once
 
 #include <cstdint>
@@ -11,16 +11,14 @@ namespace netback {
 
 class QueueSet {
  public:
-  QueueSet() {
-    hot_.reserve(limits::vifs_max);
-    parked_.reserve(limits::vifs_max);
-  }
+  QueueSet();
 
   void add(GuestQueue& queue);     // starts hot
   void remove(GuestQueue& queue);  // harmless when it is not here
 
-  // Moves those of the next parked queues that have requests to the hot ones.
-  void look_at_parked();
+  // Moves those of the next parked queues that have requests to the hot ones; if any are hot, at
+  // most every limits::parked_look_interval_us. `now`: TSC.
+  void look_at_parked(uint64_t now);
   // Makes those parked queues hot of which it is true.
   template <class Condition>
   void unpark_if(Condition condition) {
@@ -49,6 +47,8 @@ class QueueSet {
 
   std::vector<GuestQueue*> hot_;
   std::vector<GuestQueue*> parked_;
+  const uint64_t look_interval_;  // TSC
+  uint64_t last_look_ = 0;        // TSC
   uint32_t next_parked_ = 0;
   uint32_t cursor_ = 0;
 };

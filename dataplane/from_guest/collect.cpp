@@ -55,7 +55,7 @@ bool collect_queue(GuestQueue& queue, uint32_t share, uint64_t now, uint64_t gat
 // one that was served first last time, until the batch is full; empty ones park after a while.
 void collect(QueueSet& queues, FromGuestBatch& batch, uint64_t now, uint64_t gather_cycles) {
   batch.clear();
-  queues.look_at_parked();
+  queues.look_at_parked(now);
   const auto& hot = queues.hot();
   if (hot.empty()) return;
   const auto queue_count = static_cast<uint32_t>(hot.size());

@@ -95,7 +95,7 @@ TEST_CASE(
     "idle: a request of one of many parked queues keeps it awake, and the next turn sees it") {
   Idling i;
   std::vector<std::unique_ptr<TestGuest>> others;
-  for (uint16_t vif = 1; vif <= 3 * limits::parked_looks_per_turn; ++vif) {
+  for (uint16_t vif = 1; vif <= 3 * limits::parked_looks_at_once; ++vif) {
     others.push_back(std::make_unique<TestGuest>(vif));
     i.queues.add(*others.back()->queue);
     while (!QueueSet::note(*others.back()->queue, false)) {
@@ -164,6 +164,28 @@ TEST_CASE("idle: parked queues are armed as hot ones, quarantined and draining o
   CHECK(parked.from_guest.req_event() == 1);
   CHECK(quarantined.from_guest.req_event() == 12345);
   CHECK(draining.from_guest.req_event() == 12345);
+}
+
+TEST_CASE(
+    "idle: parked queues with requests when they are armed are hot for the look before sleep") {
+  Idling i(0);
+  std::vector<std::unique_ptr<TestGuest>> parked;
+  for (uint16_t g = 1; g <= 100; ++g) {
+    parked.push_back(std::make_unique<TestGuest>(g));
+    i.queues.add(*parked.back()->queue);
+    parked.back()->queue->empty_turns = limits::empty_turns_before_parking;
+    parked.back()->from_guest.req_event() = 12345;
+  }
+  i.queues.park_idle();
+  for (const uint16_t g : {0, 42, 98, 99}) {
+    parked[g]->put_slot(1, 60);
+    parked[g]->from_guest.push();
+  }
+  i.after_turn(false);
+  CHECK(i.queues.hot().size() == 5);
+  CHECK(i.queues.parked().size() == 96);
+  for (const GuestQueue* queue : i.queues.parked()) CHECK(queue->from_guest.available() == 0u);
+  for (const auto& guest : parked) CHECK(guest->from_guest.req_event() == 1);
 }
 
 TEST_CASE("idle: a frame that waits for two slots arms the second one") {

@@ -1,6 +1,8 @@
 // Hot and parked queues.
 #include "dataplane/queue_set.hpp"
 
+#include <rte_cycles.h>
+
 #include <algorithm>
 
 #include "tests/unit/support/stages.hpp"
@@ -13,6 +15,7 @@ namespace {
 struct Set {
   QueueSet set;
   std::vector<std::unique_ptr<TestGuest>> guests;
+  uint64_t now = 0;
 
   explicit Set(uint32_t count) {
     FakeXen::instance().reset();
@@ -27,6 +30,11 @@ struct Set {
       while (!QueueSet::note(*guest->queue, false)) {
       }
     set.park_idle();
+  }
+  // A look that is due.
+  void look() {
+    now += limits::parked_look_interval_us * (rte_get_tsc_hz() / 1'000'000);
+    set.look_at_parked(now);
   }
   bool hot(uint32_t i) {
     return std::find(set.hot().begin(), set.hot().end(), &queue(i)) != set.hot().end();
@@ -61,10 +69,10 @@ TEST_CASE("queue set: a queue parks after 1000 empty turns in a row") {
 TEST_CASE("queue set: a parked queue with requests becomes hot, with a clean record") {
   Set s(2);
   s.park_all();
-  s.set.look_at_parked();
+  s.look();
   CHECK(s.set.hot().empty());
   s.put(1);
-  s.set.look_at_parked();
+  s.look();
   CHECK(s.hot(1));
   CHECK_FALSE(s.hot(0));
   CHECK(s.queue(1).empty_turns == 0);
@@ -75,18 +83,38 @@ TEST_CASE("queue set: a parked queue with an impossible producer becomes hot") {
   Set s(1);
   s.park_all();
   s.guests[0]->from_guest.req_prod() = 257;
-  s.set.look_at_parked();
+  s.look();
   CHECK(s.hot(0));
 }
 
-TEST_CASE("queue set: looks at 16 parked queues a turn and at all in time") {
+TEST_CASE("queue set: looks at 16 parked queues at once and at all in time") {
   Set s(40);
   s.park_all();
   for (uint32_t i = 0; i < 40; ++i) s.put(i);
-  s.set.look_at_parked();
+  s.look();
   CHECK(s.set.hot().size() == 16);
-  for (int turn = 0; turn < 4; ++turn) s.set.look_at_parked();
+  s.look();
+  CHECK(s.set.hot().size() == 32);
+  s.look();
   CHECK(s.set.hot().size() == 40);
+}
+
+TEST_CASE("queue set: between two looks it takes its time, however many turns there are") {
+  Set s(40);
+  s.park_all();
+  for (uint32_t i = 0; i < 40; ++i) s.put(i);
+  s.look();
+  for (int turn = 0; turn < 100; ++turn) s.set.look_at_parked(s.now);
+  CHECK(s.set.hot().size() == 16);
+}
+
+TEST_CASE("queue set: with nothing hot every turn looks") {
+  Set s(40);
+  s.park_all();
+  s.put(39);
+  s.look();
+  for (int turn = 0; turn < 2; ++turn) s.set.look_at_parked(s.now);
+  CHECK(s.hot(39));
 }
 
 TEST_CASE("queue set: one parked queue among many is found within a round") {
@@ -95,9 +123,17 @@ TEST_CASE("queue set: one parked queue among many is found within a round") {
   s.put(57);
   int turns = 0;
   while (!s.hot(57)) {
-    s.set.look_at_parked();
-    REQUIRE(++turns <= 7);
+    s.look();
+    REQUIRE(++turns <= 7);  // of 16
   }
+}
+
+TEST_CASE("queue set: a queue that takes the place of one with requests is looked at too") {
+  Set s(4);
+  s.park_all();
+  for (const uint32_t i : {0, 2, 3}) s.put(i);
+  s.look();
+  CHECK(s.set.parked() == std::vector<GuestQueue*>{&s.queue(1)});
 }
 
 TEST_CASE("queue set: removes from either list, and what is not there") {
@@ -110,5 +146,5 @@ TEST_CASE("queue set: removes from either list, and what is not there") {
   s.set.remove(s.queue(1));
   CHECK(s.set.parked().empty());
   CHECK(s.set.hot() == std::vector<GuestQueue*>{&s.queue(2)});
-  s.set.look_at_parked();
+  s.look();
 }
