@@ -89,25 +89,36 @@ def rows_of(name, takers, classes, windows_min):
             yield report.row(name, "frames/s", "more", ours, best, f"vhost-user-{ring}", **more)
 
 
-def run(options):
-    chosen = [name for name in CASES
-              if not options.case or any(part in name for part in options.case)]
-    if not chosen:
-        raise RuntimeError(f"no case like {', '.join(options.case)}; there are {', '.join(CASES)}")
-    windows_min = CLASS_WINDOWS_MIN if options.windows > SMOKE_WINDOWS_MAX else 1
-    rows = []
+def against_vhost_user(chosen, options, windows_min):
+    """The rows of the chosen cases, as they come."""
     before = take_hugepages(HUGEPAGES)
     try:
         for name in chosen:
             takers, classes = measure_case(name, options)
-            fresh = list(rows_of(name, takers, classes, windows_min))
-            rows += fresh
-            if options.json:
-                report.print_json(fresh)
+            yield from rows_of(name, takers, classes, windows_min)
         for side in takers:
             if isinstance(side, VhostUser):
                 say("the rival: " + " | ".join(side.lines))
     finally:
         give_hugepages_back(before)
+
+
+def run(options):
+    import scale  # which uses what is above
+    everything = [*CASES, *scale.CASES]
+    chosen = [name for name in everything
+              if not options.case or any(part in name for part in options.case)]
+    if not chosen:
+        raise RuntimeError(f"no case like {', '.join(options.case)}; there are "
+                           f"{', '.join(everything)}")
+    windows_min = CLASS_WINDOWS_MIN if options.windows > SMOKE_WINDOWS_MAX else 1
+    rows = []
+    for measure, cases in ((against_vhost_user, CASES), (scale.measure, scale.CASES)):
+        if not (mine := [name for name in chosen if name in cases]):
+            continue
+        for row in measure(mine, options, windows_min):
+            rows.append(row)
+            if options.json:
+                report.print_json([row])
     report.print_table(rows)
     return 0

@@ -120,7 +120,8 @@ class Batch:
 class Lab:
     """A lab that is up for as long as the context lasts."""
 
-    def __init__(self):
+    def __init__(self, *up_words):
+        self.up_words = up_words
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="xl"))
         self.path = self.directory / "lab"
         self.daemon = None
@@ -132,7 +133,7 @@ class Lab:
 
     def __enter__(self):
         (self.directory / "config" / "vif.d").mkdir(parents=True)
-        self.tool("up", "--xenstored", self.program(xenstored()))
+        self.tool("up", "--xenstored", self.program(xenstored()), *self.up_words)
         self.configure(CONFIG)
         return self
 
