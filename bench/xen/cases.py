@@ -1,4 +1,5 @@
-"""What is measured: each case prepares traffic, measures one window, and ends the traffic."""
+"""What is measured: each case prepares traffic, measures one window, and ends the traffic. A window
+gives a figure for each of the case's rows."""
 
 import json
 import re
@@ -33,7 +34,14 @@ def rate_of(host, where, device, counter, seconds):
     return (int(last) - int(first)) / (float(end) - float(start))
 
 
-class FromGuest:
+class OneRow:
+    """A case whose row has its name."""
+
+    def rows(self, name):
+        return [name]
+
+
+class FromGuest(OneRow):
     """The guest's pktgen; the count is the guest's own completed frames."""
     unit = "frames/s"
     better = "more"
@@ -52,7 +60,7 @@ class FromGuest:
         return [rate]
 
 
-class ToGuest:
+class ToGuest(OneRow):
     """pktgen in dom0, on the veth of the bridge; the count is what the guest received."""
     unit = "frames/s"
     better = "more"
@@ -69,7 +77,7 @@ class ToGuest:
         return [rate]
 
 
-class Tcp:
+class Tcp(OneRow):
     """One TCP stream; MiB/s as its sender saw it."""
     unit = "MiB/s"
     better = "more"
@@ -95,15 +103,18 @@ class Ping:
     better = "less"
     way = "bridge"
 
-    def __init__(self, percentile):
-        self.percentile = percentile
+    PERCENTILES = (50, 99)
+
+    def rows(self, name):
+        return [f"{name}_p{percentile}" for percentile in self.PERCENTILES]
 
     def window(self, host, seconds):
         count = max(20, round(seconds * 20))
         out = host.run(GUEST, f"ping -c {count} -i 0.05 -W 2 {HOST_ADDRESS} | "
                               "sed -n 's/.*time=\\([0-9.]*\\) ms/\\1/p'", seconds * 4 + 60)
         times = sorted(float(word) * 1000 for word in re.findall(r"[\d.]+", out))
-        return [times[min(len(times) - 1, int(len(times) * self.percentile / 100))]]
+        return [times[min(len(times) - 1, int(len(times) * percentile / 100))]
+                for percentile in self.PERCENTILES]
 
 
 CASES = {
@@ -114,8 +125,7 @@ CASES = {
     "xen_to_guest_1514": ToGuest(1514),
     "xen_tcp_from_guest": Tcp(GUEST, "dom0", HOST_ADDRESS),
     "xen_tcp_to_guest": Tcp("dom0", GUEST, GUEST_ADDRESS),
-    "xen_ping_p50": Ping(50),
-    "xen_ping_p99": Ping(99),
+    "xen_ping": Ping(),
 }
 # Beside which case the ceiling is measured, and the ceiling's own name.
 CEILINGS = {"xen_from_guest_60": "xen_ceiling_from_guest_60"}

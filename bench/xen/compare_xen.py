@@ -20,7 +20,7 @@ def say(text):
 
 def chosen(names):
     cases = {name: case for name, case in CASES.items()
-             if not names or any(part in name for part in names)}
+             if not names or any(part in row for part in names for row in case.rows(name))}
     if not cases:
         raise HostError(f"no case like {', '.join(names)}; there are {', '.join(CASES)}")
     return cases
@@ -55,10 +55,10 @@ def from_guest_totals(stats):
 
 
 def measure(host, side, case, seconds):
-    """One window of one side: (the figure, our counters of it or None)."""
+    """One window of one side: (a figure for each row, our counters of it or None)."""
     side.start()
     side.attach(case.way)
-    value = case.window(host, seconds)[0]
+    figures = case.window(host, seconds)
     counters = None
     if isinstance(side, Ours):
         counters = from_guest_totals(side.counters())
@@ -66,7 +66,7 @@ def measure(host, side, case, seconds):
             check_all_arrived(side)
     side.detach()
     side.stop()
-    return value, counters
+    return figures, counters
 
 
 def check_all_arrived(side):
@@ -79,17 +79,19 @@ def check_all_arrived(side):
 
 
 def measure_case(host, name, case, sides, options):
-    """All windows of a case, the sides by turns."""
-    values = {side.name: [] for side in sides}
+    """All windows of a case, the sides by turns: by row and side, and our counters."""
+    names = case.rows(name)
+    values = {row: {side.name: [] for side in sides} for row in names}
     counters = []
     for window in range(options.windows):
         for side in sides:
-            value, counted = measure(host, side, case, options.seconds)
-            values[side.name].append(value)
+            figures, counted = measure(host, side, case, options.seconds)
+            for row, figure in zip(names, figures):
+                values[row][side.name].append(figure)
+                say(f"{row} window {window + 1}/{options.windows} {side.name}: "
+                    f"{figure:,.1f} {case.unit}")
             if side.name == "ours":
                 counters.append(counted)
-            say(f"{name} window {window + 1}/{options.windows} {side.name}: "
-                f"{value:,.1f} {case.unit}")
     return values, counters
 
 
@@ -123,7 +125,8 @@ def run(options):
         for name, case in cases.items():
             taking_turns = sides + ([Ceiling(host)] if name in CEILINGS else [])
             values, counters = measure_case(host, name, case, taking_turns, options)
-            fresh = list(rows_of(name, case, values, counters))
+            fresh = [row for each, by_side in values.items()
+                     for row in rows_of(each, case, by_side, counters)]
             rows += fresh
             if options.json:
                 report.print_json(fresh)
