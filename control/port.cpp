@@ -111,6 +111,7 @@ Status Port::set_up_queues(FramePool& pool) {
 void Port::find_capabilities(uint64_t transmit_offloads) {
   queue_->can.checksum = (transmit_offloads & checksum_offloads) == checksum_offloads;
   queue_->can.chains = (transmit_offloads & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) != 0;
+  queue_->can.receives = device_.receives();
   queue_->can.frame_bytes_max = frame_bytes(config_.mtu);
 }
 

@@ -177,6 +177,10 @@ Status check_kind(const PortConfig& config, PortDevice& device, const std::strin
 
 }  // namespace
 
+bool PortDevice::receives() const {
+  return quirks->driver != "net_null" || device_argument(arguments, "no-rx") != "1";
+}
+
 std::string device_argument(const std::string& arguments, std::string_view key) {
   size_t start = 0;
   while (start < arguments.size()) {

@@ -28,6 +28,7 @@ struct PortDevice {
   std::string arguments;  // "iface=veth0,..." for the driver
   std::string iface;      // the kernel interface, or empty
   bool pci() const { return quirks->driver == "pci"; }
+  bool receives() const;  // false: it never hands out a frame
 };
 
 // Frames of af_packet lie in a ring of fixed frames behind the kernel's header of them: bytes that

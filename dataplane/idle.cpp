@@ -84,7 +84,7 @@ void Idle::sleep(uint32_t sleep_us_max, std::span<PortQueue* const> ports) {
     if (!runs(port)) continue;
     if (port->receive_fd >= 0)
       fds[count++] = {port->receive_fd, POLLIN, 0};
-    else
+    else if (port->can.receives)
       sleep_us_max = std::min(sleep_us_max, limits::sleep_us_without_interrupt);
   }
   const timespec at_most{.tv_sec = sleep_us_max / 1'000'000,

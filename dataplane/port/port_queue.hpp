@@ -13,6 +13,7 @@ namespace netback {
 struct PortCapabilities {
   bool checksum = false;            // fills in TCP and UDP checksums, IPv4 and IPv6
   bool chains = false;              // sends frames of several mbufs
+  bool receives = true;             // false: it never hands out a frame, so no need to look
   uint32_t frame_bytes_max = 1514;  // untagged; a VLAN tag may add 4
 };
 

@@ -53,6 +53,13 @@ TEST_CASE("port_device_a_null_port_does_not_make_frames_of_its_own_unless_told_t
   CHECK(root.check("net_null0,no-rx=0").value().arguments == "no-rx=0");
 }
 
+TEST_CASE("port_device_only_a_null_port_that_makes_no_frames_never_hands_out_one") {
+  const Root root;
+  CHECK_FALSE(root.check("net_null0").value().receives());
+  CHECK(root.check("net_null0,no-rx=0").value().receives());
+  CHECK(root.check("net_ring0").value().receives());
+}
+
 TEST_CASE("port_device_an_argument_is_found_by_its_whole_key") {
   CHECK(device_argument("iface=a,mac=b", "mac") == "b");
   CHECK(device_argument("iface=a,mac=b", "iface") == "a");

@@ -21,6 +21,18 @@ TEST_CASE("port_is_promiscuous_and_counts_it_where_its_driver_can") {
   CHECK(stats_json({{}, host.ports, worker, 0})["ports"][0]["promiscuous_fallbacks"] == 1);
 }
 
+TEST_CASE("port_that_never_hands_out_a_frame_is_known_to_the_worker") {
+  const auto pool = make_pool();
+  for (const bool receives : {false, true}) {
+    const PortConfig config{.name = "p", .device = receives ? "net_null8,no-rx=0" : "net_null8"};
+    auto device = check_device(config);
+    REQUIRE(device);
+    auto port = Port::open(config, device.value(), *pool);
+    REQUIRE(port);
+    CHECK(port.value()->queue().can.receives == receives);
+  }
+}
+
 TEST_CASE("seed_S07_a_tap_that_its_driver_did_not_make_is_not_passed_over") {
   const auto pool = make_pool();
   const DriverQuirks quirks{.driver = "net_null", .kernel_tap = true};

@@ -253,6 +253,9 @@ TEST_CASE("idle: a port without receive interrupt is looked at every 100 us") {
   port.running = true;
   i.after_turn(false);
   CHECK(i.after_turn(false, 1'000'000) < milliseconds(500));
+  port.can.receives = false;
+  i.after_turn(false);
+  CHECK(i.after_turn(false, 50'000) >= milliseconds(49));
 }
 
 TEST_CASE("idle: a port's interrupt is armed for the sleep alone") {
