@@ -117,10 +117,11 @@ class Ping:
                 for percentile in self.PERCENTILES]
 
 
+# Those of the same way are measured together.
 CASES = {
     "xen_from_guest_60": FromGuest(60),
-    "xen_from_guest_60_bridged": FromGuest(60, "bridge"),
     "xen_from_guest_1514": FromGuest(1514),
+    "xen_from_guest_60_bridged": FromGuest(60, "bridge"),
     "xen_to_guest_60": ToGuest(60),
     "xen_to_guest_1514": ToGuest(1514),
     "xen_tcp_from_guest": Tcp(GUEST, "dom0", HOST_ADDRESS),

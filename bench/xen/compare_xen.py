@@ -1,5 +1,6 @@
 """bench/compare xen: Linux's netback and ours by turns, in one boot, on one guest."""
 
+import collections
 import json
 import sys
 import time
@@ -12,6 +13,7 @@ from sides import FAR, FAR_MAC, GUEST, Ceiling, Linux, Ours, make_network, overl
 BUILD = "build/release"
 NUMBERED_FRAMES = 10_000
 NUMBERED_RATE = 4_000
+GROUP_MAX = 3  # more, and the windows of the sides would lie far apart in time
 
 
 def say(text):
@@ -54,16 +56,29 @@ def from_guest_totals(stats):
     return vif
 
 
-def measure(host, side, case, seconds):
-    """One window of one side: (a figure for each row, our counters of it or None)."""
+def groups(cases):
+    """Cases of the same way, a few at a time: what is measured between attaching and detaching."""
+    found = []
+    for name, case in cases.items():
+        if not found or found[-1][0][1].way != case.way or len(found[-1]) == GROUP_MAX:
+            found.append([])
+        found[-1].append((name, case))
+    return found
+
+
+def turn(host, side, group, seconds):
+    """One side's windows: by case its figure for each row, and our counters of the window."""
     side.start()
-    side.attach(case.way)
-    figures = case.window(host, seconds)
-    counters = None
-    if isinstance(side, Ours):
-        counters = from_guest_totals(side.counters())
-        if case.way == "discard":
-            check_all_arrived(side)
+    side.attach(group[0][1].way)
+    figures, counters, before = {}, {}, collections.Counter()
+    for name, case in group:
+        figures[name] = case.window(host, seconds)
+        if isinstance(side, Ours):
+            now = from_guest_totals(side.counters())
+            counters[name] = {key: now[key] - before[key] for key in now}
+            before = now
+    if isinstance(side, Ours) and group[0][1].way == "discard":
+        check_all_arrived(side)
     side.detach()
     side.stop()
     return figures, counters
@@ -78,20 +93,22 @@ def check_all_arrived(side):
         raise HostError(f"{frames} frames from the guest, but the null port took {sent}")
 
 
-def measure_case(host, name, case, sides, options):
-    """All windows of a case, the sides by turns: by row and side, and our counters."""
-    names = case.rows(name)
-    values = {row: {side.name: [] for side in sides} for row in names}
-    counters = []
+def measure_group(host, group, sides, options):
+    """All windows of a group, the sides by turns: by row and side, and by case our counters."""
+    values = {row: collections.defaultdict(list) for name, case in group for row in case.rows(name)}
+    counters = collections.defaultdict(list)
+    limited = [(name, case) for name, case in group if name in CEILINGS]
+    turns = [(side, group) for side in sides] + ([(Ceiling(host), limited)] if limited else [])
     for window in range(options.windows):
-        for side in sides:
-            figures, counted = measure(host, side, case, options.seconds)
-            for row, figure in zip(names, figures):
-                values[row][side.name].append(figure)
-                say(f"{row} window {window + 1}/{options.windows} {side.name}: "
-                    f"{figure:,.1f} {case.unit}")
-            if side.name == "ours":
-                counters.append(counted)
+        for side, part in turns:
+            figures, counted = turn(host, side, part, options.seconds)
+            for name, case in part:
+                for row, figure in zip(case.rows(name), figures[name]):
+                    values[row][side.name].append(figure)
+                    say(f"{row} window {window + 1}/{options.windows} {side.name}: "
+                        f"{figure:,.1f} {case.unit}")
+                if side.name == "ours":
+                    counters[name].append(counted[name])
     return values, counters
 
 
@@ -122,11 +139,10 @@ def run(options):
         sides = [Linux(host), Ours(host)]
         for side in sides:
             check_numbered_frames(host, side)
-        for name, case in cases.items():
-            taking_turns = sides + ([Ceiling(host)] if name in CEILINGS else [])
-            values, counters = measure_case(host, name, case, taking_turns, options)
-            fresh = [row for each, by_side in values.items()
-                     for row in rows_of(each, case, by_side, counters)]
+        for group in groups(cases):
+            values, counters = measure_group(host, group, sides, options)
+            fresh = [row for name, case in group for each in case.rows(name)
+                     for row in rows_of(each, case, values[each], counters[name])]
             rows += fresh
             if options.json:
                 report.print_json(fresh)

@@ -6,7 +6,7 @@ import time
 import demos
 import netback
 from demos import Row, say
-from guests import address, make_guest
+from guests import address, make_guests
 from host import XenHost
 
 BUILD = "build/release"
@@ -90,9 +90,8 @@ def run(options):
     with XenHost("demo", overlay=netback.daemon_overlay(BUILD, CONFIG)) as host:
         netback.use_daemon(host)
         say("dpdk-netback is ready; xl creates the guests")
-        for number in (1, 2):
-            make_guest(host, number)
-            say(f"guest g{number} is up")
+        make_guests(host, (1, 2))
+        say("both guests are up")
         traffic = Traffic(host)
         traffic.start()
         live_table(host, options.seconds)
