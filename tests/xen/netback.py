@@ -15,6 +15,8 @@ DRIVERS = ["bus_vdev", "bus_pci", "mempool_ring", "mempool_stack", "net_null", "
 CONFIG_DIRECTORY = "/etc/dpdk-netback"
 TAG = "daemon"
 
+# Enough for these guests; each buffer that is touched at the start costs a fault into Xen.
+FEW_BUFFERS = "memory-mb = 64\nframe-buffers = 8192\n"
 # The host's stack through a kernel tap on the bridge where Linux's netback would put the vifs.
 BRIDGED_PORT = f"""
 [[port]]

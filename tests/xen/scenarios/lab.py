@@ -26,7 +26,8 @@ device = "net_af_packet0,iface=veth0"
 [defaults]
 nic = "veth"
 """
-CONFIGS = {BRIDGE: netback.BRIDGED_PORT, PACKET: PACKET_PORT}
+CONFIGS = {name: netback.FEW_BUFFERS + port
+           for name, port in ((BRIDGE, netback.BRIDGED_PORT), (PACKET, PACKET_PORT))}
 SPARE_GUESTS = ("g1", "g2")  # stay when a scenario does not ask for them
 
 
@@ -91,9 +92,8 @@ class Lab:
                 self.start_daemon(scenario.daemon)
         wanted = [f"g{number}" for number in scenario.guests]
         self.end_guests(keep=(*wanted, *SPARE_GUESTS))
-        for number in scenario.guests:
-            if f"g{number}" not in self.host.guests:
-                guests.make_guest(self.host, number)
+        guests.make_guests(self.host, [number for number in scenario.guests
+                                       if f"g{number}" not in self.host.guests])
 
     def boot(self):
         self.boots += 1

@@ -4,7 +4,7 @@ import contextlib
 import re
 import time
 
-from guests import address, configure, mac, make_guest
+from guests import address, configure, mac, make_guests
 from host import CommandFailed
 from scenarios.lab import DOM0, scenario
 
@@ -94,18 +94,29 @@ done
 """
 
 
+def one_dies(lab, number, functions, expected):
+    """Destroys guest N in the middle of its flood; how many 1/100 s until `expected` is held."""
+    with flood(lab, number):
+        text = functions + DESTROY.format(guest=f"g{number}",
+                                          before=" ".join(str(each) for each in expected))
+        output = lab.host.run("dom0", text, 60)
+        del lab.host.guests[f"g{number}"]
+    return int(re.search(r"took (\d+)", output).group(1))
+
+
 @scenario("xl destroy during traffic, ten times", guests=(1,))
 def destroy(lab):
-    host = lab.host
-    held = HELD.replace("{pid}", str(lab.daemon_pid()))
-    before = host.run("dom0", f"{held}; held").strip()
-    took = []
-    for _ in range(10):
-        guest = make_guest(host, 3)
-        with flood(lab, 3):
-            output = host.run("dom0", held + DESTROY.format(guest=guest, before=before), 60)
-            took.append(int(re.search(r"took (\d+)", output).group(1)))
-            del host.guests[guest]
+    functions = HELD.replace("{pid}", str(lab.daemon_pid()))
+
+    def held():
+        return [int(word) for word in lab.host.run("dom0", f"{functions}; held").split()]
+    before, took = held(), []
+    for numbers in ((3, 4, 5, 6), (3, 4, 5), (3, 4, 5)):
+        make_guests(lab.host, numbers)
+        more = [now - then for now, then in zip(held(), before)]  # all of them alike
+        for left in reversed(range(len(numbers))):
+            expected = [then + each * left // len(numbers) for then, each in zip(before, more)]
+            took.append(one_dies(lab, numbers[left], functions, expected))
     lab.note(f"fds, granted pages, event channels ({before}) given back after, 1/100 s: {took}")
     lab.ping("g1", DOM0, 20)
     # At its end the daemon tells of frame buffers that are missing; until then the port's rings

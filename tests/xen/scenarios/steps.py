@@ -4,9 +4,11 @@ Most steps need a file descriptor of their own: with one more allowed each time,
 one step after the other. What needs none fails for reasons of its own.
 """
 
+import functools
 import pathlib
 import re
 
+from netback import FEW_BUFFERS
 from scenarios.lab import scenario
 from scenarios.startup import TRACES, assert_fails, config, difference, port
 
@@ -25,10 +27,15 @@ def steps():
     return re.findall(r'^      \{"([^"]+)",', listing, re.M)
 
 
+@functools.lru_cache
+def traces_before(lab):
+    """Taken once: no start may change them."""
+    return lab.host.run("dom0", TRACES)
+
+
 def failing_step(lab, words, before="true", after="true", limit=1024):
     """The step at which a start fails, with nothing left behind; None when it does not fail."""
-    host = lab.host
-    traces = host.run("dom0", TRACES)
+    host, traces = lab.host, traces_before(lab)
     _, output = host.dom0(f"{before}; (ulimit -n {limit}; exec timeout -s TERM 4 dpdk-netback"
                           f" {words}) </dev/null 2>&1 | tail -n 1; {after}", 60)
     left = host.run("dom0", TRACES)
@@ -67,7 +74,7 @@ def without_watches(lab, words):
 def every_step(lab):
     lab.host.run("dom0", "modprobe tun; modprobe vhost_net; mkdir -p /run/dpdk /run/dpdk-netback;"
                          " touch /run/dpdk-netback/control.sock.lock")
-    null = port("net_null0")
+    null = FEW_BUFFERS + port("net_null0")
     words = config(lab, null, "steps")
     failed = without_descriptors(lab, words)
     lab.note("too few descriptors: " + ", ".join(failed))
@@ -76,12 +83,13 @@ def every_step(lab):
         failing_step(lab, config(lab, "lcorse = [0]\n", "bad")),
         failing_step(lab, words, "modprobe xen-netback", "modprobe -r xen-netback"),
         failing_step(lab, config(lab, port("net_af_packet0,iface=lost0"), "bad")),
-        failing_step(lab, config(lab, port(TAP, 'bridge = "xenbr7"'), "bad")),
+        failing_step(lab, config(lab, FEW_BUFFERS + port(TAP, 'bridge = "xenbr7"'), "bad")),
         failing_step(lab, words, "mkdir /run/dpdk-netback/control.sock",
                      "rmdir /run/dpdk-netback/control.sock"),
         failing_step(lab, words, "xenstore-rm /local/domain/0/domid",
                      "xenstore-write /local/domain/0/domid 0"),
-        failing_step(lab, config(lab, "memory-mb = 64\nframe-buffers = 65536\n" + null, "bad")),
+        failing_step(lab, config(lab, FEW_BUFFERS.replace("8192", "65536") + port("net_null0"),
+                                 "bad")),
     ]
     for step in others:
         assert step is not None, f"one of these starts did not fail: {others}"
