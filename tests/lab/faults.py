@@ -124,7 +124,7 @@ def dies_receiving(lab):
 
 @scenario("notifications get lost: no frame does")
 def notifications_lost(lab):
-    _, sent, refused, dropped = numbered_frames(lab, "notification-lost", "--one-in", "100",
+    _, sent, refused, dropped = numbered_frames(lab, "notification-lost", "--one-in", "10",
                                                 "--seed", "7")
     assert sent["faults"] == refused == dropped == 0
 

@@ -314,6 +314,26 @@ TEST_CASE("idle: a sleeping worker serves what comes and stops when told") {
         counters.read(WorkerCounter::worker_busy_cycles));
 }
 
+TEST_CASE("idle: a kick that gets lost holds a frame up for milliseconds") {
+  TestHost host({.spin_us = 20});
+  TestGuest& guest = host.add_guest();
+  host.ports[0]->queue.running = false;
+  std::thread thread([&] { host.worker.run(); });
+  const auto started = Clock::now();
+  const auto since = [&](auto then) { return Clock::now() - then; };
+  std::atomic_ref event(guest.from_guest.req_event());
+  while (event != guest.from_guest.produced() + 1) REQUIRE(since(started) < milliseconds(900));
+  std::this_thread::sleep_for(milliseconds(5));
+  const auto pushed = Clock::now();
+  guest.put_frame(host.frame(broadcast, guest), 0);
+  guest.from_guest.push();
+  while (!guest.from_guest.get() && since(pushed) < milliseconds(900))
+    std::this_thread::sleep_for(milliseconds(1));
+  CHECK(since(pushed) < milliseconds(500));
+  host.post(Stop{});
+  thread.join();
+}
+
 TEST_CASE("idle: slots that wait for a group ask for no event and keep the worker awake") {
   TestHost host({.spin_us = 0, .gather_us = 100'000});
   TestGuest& guest = host.add_guest();
