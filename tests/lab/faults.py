@@ -141,6 +141,8 @@ def slow_xenstore(lab):
     two_guests(lab)
     echo = lab.pktgen("g2", "--events", "echo")
     ping = lab.pktgen("g1", "--events", "--seconds", "4", "ping", "--rate", "500", "--to", G2)
+    # A guest that is still reading xenstore would stand still with it.
+    until(lambda: lab.count("g1", "to_guest_frames") > 50, "pings")
     lab.tool("pause-xenstore", 2000)
     started = time.monotonic()
     before = lab.count_all("from_guest_frames")
