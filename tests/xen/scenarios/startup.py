@@ -3,8 +3,13 @@
 from scenarios.lab import BRIDGE, scenario
 
 # What a start that fails could leave: interfaces, sockets and EAL's files, xenstore's nodes.
-TRACES = ("ls /sys/class/net; find /run /tmp /dev/shm /var/tmp | grep -v /tmp/daemon | sort;"
-          " xenstore-ls -f | grep -v console/tty | sort")
+TRACES = "ls /sys/class/net; find /run /tmp /dev/shm /var/tmp; xenstore-ls -f"
+
+
+def traces(lab):
+    """Their names; but for what comes and goes with a daemon or a console that others started."""
+    lines = lab.host.run("dom0", TRACES).splitlines()
+    return sorted(line for line in lines if "console/tty" not in line and "/tmp/daemon" not in line)
 
 
 def assert_fails(lab, status, message, arguments="", before="", after=""):
@@ -14,18 +19,17 @@ def assert_fails(lab, status, message, arguments="", before="", after=""):
     # the directory that DPDK makes.
     host.run("dom0", "mkdir -p /run/dpdk /run/dpdk-netback;"
                      " touch /run/dpdk-netback/control.sock.lock")
-    traces = host.run("dom0", TRACES)
-    host.run("dom0", before or "true")
-    got, output = host.dom0(f"timeout 20 dpdk-netback {arguments} </dev/null")
-    host.run("dom0", after or "true")
-    left = host.run("dom0", TRACES)
+    there = traces(lab)
+    got, output = host.dom0(f"{{\n{before or 'true'}\n}} || exit 99\n"
+                            f"timeout 20 dpdk-netback {arguments} </dev/null; got=$?\n"
+                            f"{{\n{after or 'true'}\n}} || exit 98; exit $got")
+    left = traces(lab)
     assert got == status, f"exit {got}, not {status}:\n{output}"
     assert output.splitlines()[-1] == f"dpdk-netback: {message}", output
-    assert left == traces, f"left behind:\n{difference(traces, left)}"
+    assert left == there, f"left behind:\n{difference(there, left)}"
 
 
 def difference(before, after):
-    before, after = before.splitlines(), after.splitlines()
     return "\n".join([f"- {line}" for line in before if line not in after]
                      + [f"+ {line}" for line in after if line not in before])
 

@@ -10,7 +10,7 @@ import re
 
 from netback import FEW_BUFFERS
 from scenarios.lab import scenario
-from scenarios.startup import TRACES, assert_fails, config, difference, port
+from scenarios.startup import assert_fails, config, difference, port, traces
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[3]
 DESCRIPTORS_MIN = 4   # fewer, and not even the libraries load
@@ -30,16 +30,16 @@ def steps():
 @functools.lru_cache
 def traces_before(lab):
     """Taken once: no start may change them."""
-    return lab.host.run("dom0", TRACES)
+    return traces(lab)
 
 
 def failing_step(lab, words, before="true", after="true", limit=1024):
     """The step at which a start fails, with nothing left behind; None when it does not fail."""
-    host, traces = lab.host, traces_before(lab)
-    _, output = host.dom0(f"{before}; (ulimit -n {limit}; exec timeout -s TERM 4 dpdk-netback"
+    there = traces_before(lab)
+    _, output = lab.host.dom0(f"{before}; (ulimit -n {limit}; exec timeout -s TERM 4 dpdk-netback"
                           f" {words}) </dev/null 2>&1 | tail -n 1; {after}", 60)
-    left = host.run("dom0", TRACES)
-    assert left == traces, f"{limit} descriptors, {output}left behind:\n{difference(traces, left)}"
+    left = traces(lab)
+    assert left == there, f"{limit} descriptors, {output}left behind:\n{difference(there, left)}"
     found = re.search(r"dpdk-netback: cannot start: ([^:]+): (.+)", output)
     return found.group(1) if found else None
 
