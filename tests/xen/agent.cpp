@@ -1,7 +1,7 @@
-// Runs commands that arrive on a terminal line: in dom0 the second serial port, in a guest its
-// console. A request is "@?ID SECONDS COMMAND_BYTES INPUT_BYTES\n" and those bytes; the answer is
-// "@!ID STATUS OUTPUT_BYTES\n" and those bytes. Requests run side by side, so a long transfer does
-// not keep the next command waiting. Whatever else is on the line (kernel messages) is skipped.
+// Runs commands that arrive on a line: in dom0 a virtio port, in a guest its console. A request is
+// "@?ID SECONDS COMMAND_BYTES INPUT_BYTES\n" and those bytes; the answer is "@!ID STATUS
+// OUTPUT_BYTES\n" and those bytes. Requests run side by side, so a long transfer does not keep the
+// next command waiting. Whatever else is on the line (kernel messages) is skipped.
 //
 //   xen-agent serve TTY              the server; says "@!READY\n" first
 //   xen-agent ready TTY SECONDS      waits for that word

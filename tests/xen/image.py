@@ -17,11 +17,12 @@ HERE = pathlib.Path(__file__).resolve().parent
 LIBRARIES = pathlib.Path("/usr/lib/x86_64-linux-gnu")
 IMAGES_KEPT = 4
 
-DOM0_MODULES = ["xen-gntdev", "xen-gntalloc", "xen-evtchn", "xen-privcmd", "xenfs"]
+DOM0_MODULES = ["xen-gntdev", "xen-gntalloc", "xen-evtchn", "xen-privcmd", "xenfs",
+                "virtio_pci", "virtio_console"]
 # Present in dom0's image, loaded only by whoever wants them.
 DOM0_MODULES_ON_DEMAND = ["xen-netback", "bridge", "stp", "tun", "tap", "vhost_net", "veth",
                           "dummy", "pktgen", "algif_hash", "sha256", "8021q", "uio",
-                          "uio_pci_generic", "nvme"]
+                          "uio_pci_generic"]
 GUEST_MODULES = ["xen-netfront"]
 GUEST_MODULES_ON_DEMAND = ["pktgen", "algif_hash", "sha256", "8021q", "dummy", "bridge"]
 

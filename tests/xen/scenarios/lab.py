@@ -179,7 +179,7 @@ class Lab:
         """Beside the console logs; /tmp/daemon.out is the next daemon's."""
         if self.host and self.daemon:
             path = self.host.logs / f"daemon-{self.daemons}.log"
-            path.write_bytes(self.host.pull("/tmp/daemon.out"))
+            path.write_text(self.host.run("dom0", "cat /tmp/daemon.out"))
 
     def daemon_pid(self):
         return int(self.host.run("dom0", "cat /tmp/daemon.pid"))

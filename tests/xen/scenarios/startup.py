@@ -1,5 +1,6 @@
 """The daemon does not start, says why in one line, and leaves nothing behind."""
 
+from netback import FEW_BUFFERS
 from scenarios.lab import BRIDGE, scenario
 
 # What a start that fails could leave: interfaces, sockets and EAL's files, xenstore's nodes.
@@ -131,9 +132,12 @@ def busy_tap(lab):
 @scenario("the tap of a port has the port's mtu", guests=(), daemon=None)
 def tap_mtu(lab):
     lab.host.run("dom0", "modprobe tun; modprobe vhost_net")
-    words = config(lab, port("net_virtio_user0,path=/dev/vhost-net,iface=nb0", "mtu = 1400"))
-    output = lab.host.run("dom0", f"timeout -s TERM 4 dpdk-netback {words} </dev/null & sleep 3;"
-                                  " cat /sys/class/net/nb0/mtu; wait")
+    words = config(lab, FEW_BUFFERS + port("net_virtio_user0,path=/dev/vhost-net,iface=nb0",
+                                           "mtu = 1400"))
+    output = lab.host.run("dom0", f"timeout -s TERM 20 dpdk-netback {words} </dev/null &"
+                                  " for try in $(seq 150); do [ -S /run/dpdk-netback/control.sock ]"
+                                  " && break; sleep 0.1; done;"
+                                  " cat /sys/class/net/nb0/mtu; kill $!; wait")
     assert "\n1400\n" in f"\n{output}", output
 
 
