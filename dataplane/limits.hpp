@@ -23,8 +23,9 @@ static_assert(further_slots_max + 1 >= XEN_NETIF_NR_SLOTS_MIN);
 // One turn, from guests.
 inline constexpr uint32_t turn_slots_max = 128;  // beyond this a turn leaves the L1 cache
 inline constexpr uint32_t turn_runs_max = 32;
-inline constexpr uint32_t queue_share_slots_min =
-    32;  // when several queues want more than there is
+// When several queues want more than there is. A turn serves fewer of them then, because going from
+// one to the next costs the cache lines of its indices, both ways.
+inline constexpr uint32_t queue_share_slots_min = 64;
 static_assert(queue_share_slots_min >= chain_slots_max, "a whole chain must fit a share");
 static_assert(turn_slots_max >= queue_share_slots_min);
 // A queue whose last group was a stream's waits for a whole group, as long as it is allowed to: its
@@ -60,6 +61,10 @@ inline constexpr uint32_t command_queue_max = 256;
 inline constexpr uint32_t stall_ms = 10'000;  // a backlog that could not shrink
 inline constexpr uint32_t stall_ms_without_rx_notify = 30;
 inline constexpr uint32_t drain_ms = 2'000;
+// How often a sleeping worker looks at a port that cannot wake it, and how often once there was no
+// work for so long: each look costs a dom0 with one CPU a thousandth of it and more.
 inline constexpr uint32_t sleep_us_without_interrupt = 100;
+inline constexpr uint32_t sleep_us_without_interrupt_quiet = 1'000;
+inline constexpr uint32_t quiet_ms = 10;
 
 }  // namespace netback::limits

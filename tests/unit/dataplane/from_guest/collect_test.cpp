@@ -90,10 +90,11 @@ TEST_CASE("collect: two busy queues share the turn") {
 TEST_CASE("collect: many busy queues have their shares in turn") {
   Many m(10);
   std::vector<uint32_t> seen(10);
-  for (uint32_t i = 0; i < 10; ++i) m.put(i, 40);
+  for (uint32_t i = 0; i < 10; ++i) m.put(i, 80);
   for (int turn = 0; turn < 5; ++turn) {
     m.collect();
     CHECK(m.batch.slot_count == 128);
+    CHECK(m.batch.run_count == 2);
     for (uint32_t i = 0; i < 10; ++i) seen[i] += m.collected(i);
   }
   for (uint32_t i = 0; i < 10; ++i) CHECK(seen[i] == 64);
