@@ -54,7 +54,7 @@ void Idle::after_turn(bool busy, uint64_t now, uint32_t sleep_us_max, QueueSet& 
     return;  // one more turn looks at what came before the arming
   }
   counters.add(WorkerCounter::worker_sleeps);
-  sleep(sleep_us_max, ports);
+  sleep(sleep_us_max, ports, now - last_work_ >= limits::quiet_ms * (rte_get_tsc_hz() / 1000));
   disarm_ports(ports);
   armed_ = false;
 }
@@ -75,7 +75,10 @@ void Idle::disarm_ports(std::span<PortQueue* const> ports) {
     if (port->receive_fd >= 0 && runs(port)) rte_eth_dev_rx_intr_disable(port->port, port->queue);
 }
 
-void Idle::sleep(uint32_t sleep_us_max, std::span<PortQueue* const> ports) {
+// `quiet`: there was no work for long.
+void Idle::sleep(uint32_t sleep_us_max, std::span<PortQueue* const> ports, bool quiet) {
+  const uint32_t look_us =
+      quiet ? limits::sleep_us_without_interrupt_quiet : limits::sleep_us_without_interrupt;
   std::array<pollfd, limits::ports_max + 2> fds;
   nfds_t count = 0;
   fds[count++] = {mailbox_.worker_fd(), POLLIN, 0};
@@ -85,7 +88,7 @@ void Idle::sleep(uint32_t sleep_us_max, std::span<PortQueue* const> ports) {
     if (port->receive_fd >= 0)
       fds[count++] = {port->receive_fd, POLLIN, 0};
     else if (port->can.receives)
-      sleep_us_max = std::min(sleep_us_max, limits::sleep_us_without_interrupt);
+      sleep_us_max = std::min(sleep_us_max, look_us);
   }
   const timespec at_most{.tv_sec = sleep_us_max / 1'000'000,
                          .tv_nsec = long{sleep_us_max % 1'000'000} * 1000};

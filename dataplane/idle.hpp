@@ -27,7 +27,7 @@ class Idle {
  private:
   bool arm_all(QueueSet& queues, std::span<PortQueue* const> ports);
   void disarm_ports(std::span<PortQueue* const> ports);
-  void sleep(uint32_t sleep_us_max, std::span<PortQueue* const> ports);
+  void sleep(uint32_t sleep_us_max, std::span<PortQueue* const> ports, bool quiet);
 
   const uint64_t spin_cycles_;
   Mailbox& mailbox_;
