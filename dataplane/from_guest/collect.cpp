@@ -50,8 +50,9 @@ bool collect_queue(GuestQueue& queue, uint32_t share, uint64_t now, uint64_t gat
   return true;
 }
 
-// The queues that come first next time: their requests are here by then.
-void prefetch_next(std::span<GuestQueue* const> hot, size_t first, uint32_t share) {
+// The queues that come first next time, as this turn had no room for them: their requests are here
+// by then. Of others nothing is fetched: the guest may be writing to those lines.
+void prefetch_first(std::span<GuestQueue* const> hot, size_t first, uint32_t share) {
   for (size_t i = 0; i < limits::turn_slots_max / share; ++i)
     hot[(first + i) % hot.size()]->from_guest.prefetch(share);
 }
@@ -76,6 +77,7 @@ void collect(QueueSet& queues, FromGuestBatch& batch, uint64_t now, uint64_t gat
     const uint32_t room = limits::turn_slots_max - batch.slot_count;
     if (batch.run_count == limits::turn_runs_max || room < limits::chain_slots_max) {
       next_start = at;  // who was not looked at now comes first next time
+      prefetch_first(hot, at, share);
       break;
     }
     GuestQueue& queue = *hot[at];
@@ -84,7 +86,6 @@ void collect(QueueSet& queues, FromGuestBatch& batch, uint64_t now, uint64_t gat
     some_idle |= QueueSet::note(queue, had_requests);
     at = (at + 1) % queue_count;
   }
-  if (queue_count > 1) prefetch_next(hot, next_start, share);
   if (some_idle) queues.park_idle();
   queues.cursor() = next_start;
 }

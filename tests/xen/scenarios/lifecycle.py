@@ -2,7 +2,6 @@
 
 import contextlib
 import re
-import time
 
 from guests import address, configure, mac, make_guests
 from host import CommandFailed, background

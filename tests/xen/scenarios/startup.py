@@ -3,13 +3,11 @@
 from netback import FEW_BUFFERS
 from scenarios.lab import BRIDGE, scenario
 
-# What a start that fails could leave: interfaces, sockets and EAL's files, xenstore's nodes.
-TRACES = "ls /sys/class/net; find /run /tmp /dev/shm /var/tmp; xenstore-ls -f"
-
-
 def traces(lab):
-    """Their names; but for what comes and goes with a daemon or a console that others started."""
-    lines = lab.host.run("dom0", TRACES).splitlines()
+    """What a start that fails could leave: interfaces, sockets and EAL's files, xenstore's nodes;
+    but for what comes and goes with a daemon or a console that others started."""
+    lines = lab.host.run("dom0", "ls /sys/class/net; find /run /tmp /dev/shm /var/tmp;"
+                                 " xenstore-ls -f").splitlines()
     return sorted(line for line in lines if "console/tty" not in line and "/tmp/daemon" not in line)
 
 
