@@ -26,8 +26,9 @@ LOG_ROOT = packages.CHECKOUT / "build" / "xen-run"
 STATUS_TIMEOUT = 124
 STATUS_NO_ANSWER = 254
 PR_SET_PDEATHSIG = 1
-# With SMAP or SMEP on, dom0 dies at its first page fault: the emulation's fault (real-xen).
-CPU = "max,-smap,-smep,-pku,-la57"
+# With SMAP or SMEP on, dom0 dies at its first page fault: the emulation's fault (real-xen). A CPU
+# with erms or fsrm is given a byte at a time to copy, which the emulation does one by one.
+CPU = "max,-smap,-smep,-pku,-la57,-erms,-fsrm"
 
 
 def tsc_khz():
@@ -40,9 +41,10 @@ def tsc_khz():
 # time stamps are the real CPU's, whose rate takes 0.6 s to measure.
 FAST_BOOT = ("cryptomgr.notests initcall_blacklist=crypto_kdf108_init rodata=off mitigations=off"
              f" tsc_early_khz={tsc_khz()} loglevel=4")
-# Xen switches a PV domain's vector registers only when they are used next, which it notices by a
-# fault that the emulated CPU does not raise: programs computed with each other's registers.
-XEN_FPU = "spec-ctrl=eager-fpu"
+# The emulated CPU speculates nothing that Xen would have to keep from a guest. But eager-fpu stays:
+# without it Xen switches a PV domain's vector registers only when they are used next, which it
+# notices by a fault that the emulated CPU does not raise: programs computed with each other's.
+XEN_SPECULATION = "spec-ctrl=no,eager-fpu xpti=no pv-l1tf=no"
 
 
 class HostError(Exception):
@@ -110,7 +112,7 @@ class XenHost:
         pinned = "dom0_vcpus_pin" if self.pin_dom0 else ""
         xen = (f"console=com1 com1=115200,8n1 dom0_mem={self.dom0_memory}M,max:{self.dom0_memory}M "
                f"dom0_max_vcpus={self.dom0_vcpus} {pinned} sched=credit loglvl=warning "
-               f"guest_loglvl=warning {XEN_FPU} {self.xen_args}")
+               f"guest_loglvl=warning {XEN_SPECULATION} {self.xen_args}")
         dom0 = f"{tree.kernel} console=hvc0 rdinit=/init panic=-1 {FAST_BOOT} {self.dom0_args}"
         console = self.logs / "console.log"
         return ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", CPU, "-smp", "2",
