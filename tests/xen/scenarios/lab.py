@@ -214,11 +214,12 @@ class Lab:
         return ""
 
     def keep_stats(self, name):
-        """What netbackctl says at the end of a scenario, for whoever reads the logs."""
-        if self.daemon:
-            file_name = re.sub(r"\W+", "-", name).strip("-")
-            path = self.host.logs / f"stats-{file_name}.json"
-            path.write_text(json.dumps(self.ctl("stats"), indent=1))
+        """What netbackctl says after a scenario that failed, for whoever reads the logs."""
+        with contextlib.suppress(Exception):
+            if self.daemon and not self.host.dead():
+                file_name = re.sub(r"\W+", "-", name).strip("-")
+                path = self.host.logs / f"stats-{file_name}.json"
+                path.write_text(json.dumps(self.ctl("stats"), indent=1))
 
     # --- what scenarios check again and again ---
 
