@@ -13,7 +13,7 @@ from sides import FAR, FAR_MAC, GUEST, Ceiling, Linux, Ours, make_network, overl
 BUILD = "build/release"
 NUMBERED_FRAMES = 10_000
 NUMBERED_RATE = 4_000
-GROUP_MAX = 3  # more, and the windows of the sides would lie far apart in time
+GROUP_S_MAX = 30  # longer, and the windows of the sides would lie far apart in time
 
 
 def say(text):
@@ -56,11 +56,11 @@ def from_guest_totals(stats):
     return vif
 
 
-def groups(cases):
+def groups(cases, seconds):
     """Cases of the same way, a few at a time: what is measured between attaching and detaching."""
-    found = []
+    found, most = [], max(1, int(GROUP_S_MAX / seconds))
     for name, case in cases.items():
-        if not found or found[-1][0][1].way != case.way or len(found[-1]) == GROUP_MAX:
+        if not found or found[-1][0][1].way != case.way or len(found[-1]) == most:
             found.append([])
         found[-1].append((name, case))
     return found
@@ -139,7 +139,7 @@ def run(options):
         sides = [Linux(host), Ours(host)]
         for side in sides:
             check_numbered_frames(host, side)
-        for group in groups(cases):
+        for group in groups(cases, options.seconds):
             values, counters = measure_group(host, group, sides, options)
             fresh = [row for name, case in group for each in case.rows(name)
                      for row in rows_of(each, case, values[each], counters[name])]
