@@ -98,7 +98,7 @@ bool Traffic::put_whole(std::span<const uint8_t> frame, uint16_t flags) {
   for (uint32_t i = 0; i < slots; ++i) {
     const auto piece = frame.subspan(i * netif::page_bytes);
     const auto here = static_cast<uint32_t>(std::min<size_t>(piece.size(), netif::page_bytes));
-    std::copy_n(piece.begin(), here, frontend_.from_guest_bytes(buffers[i], here));
+    std::copy_n(piece.begin(), here, frontend_.from_guest_page(buffers[i]));
     const bool last = i + 1 == slots;
     frontend_.put(buffers[i], i == 0 ? static_cast<uint32_t>(frame.size()) : here,
                   static_cast<uint16_t>((last ? 0 : NETTXF_more_data) | (i == 0 ? flags : 0)));
@@ -118,7 +118,7 @@ bool Traffic::put_frame(uint64_t number) {
   for (uint32_t i = 0; i < slots; ++i) {
     const uint32_t from = i * netif::page_bytes;
     const uint32_t here = std::min(options_.bytes - from, netif::page_bytes);
-    uint8_t* bytes = frontend_.from_guest_bytes(buffers[i], here);
+    uint8_t* bytes = frontend_.from_guest_page(buffers[i]);
     if (options_.numbered)
       std::copy_n(&frame_[from], here, bytes);
     else if (i == 0)

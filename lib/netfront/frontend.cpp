@@ -184,7 +184,6 @@ int Frontend::take_buffer() {
 void Frontend::put(uint32_t buffer, uint32_t bytes, uint16_t flags) {
   netif::FromGuestRequest request{};
   request.gref = refs_[0][buffer];
-  request.offset = static_cast<uint16_t>(offset_in_page(buffer, bytes));
   request.flags = flags;
   request.id = static_cast<uint16_t>(buffer);
   request.size = static_cast<uint16_t>(bytes);

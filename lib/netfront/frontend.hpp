@@ -48,15 +48,12 @@ class Frontend {
   void look_at_backend();
 
   // --- from the guest ---
-  // A free buffer's number, or -1. Buffers are pages.
+  // A free buffer's number, or -1. Buffers are pages; frames lie at their start.
   int take_buffer();
   void give_buffer(uint32_t buffer) { free_.push_back(static_cast<uint16_t>(buffer)); }
   // Buffers put and not yet answered.
   uint32_t under_way() const { return from_guest_->produced() - from_guest_->consumed(); }
-  // Where the bytes of a slot belong that put() is told of.
-  uint8_t* from_guest_bytes(uint32_t buffer, uint32_t bytes) {
-    return from_guest_page(buffer) + offset_in_page(buffer, bytes);
-  }
+  uint8_t* from_guest_page(uint32_t buffer) { return pages_[0] + size_t{buffer} * page; }
   // Puts a slot; the backend sees it after push_from_guest().
   void put(uint32_t buffer, uint32_t bytes, uint16_t flags = 0);
   void push_from_guest();
@@ -93,14 +90,6 @@ class Frontend {
  private:
   static constexpr size_t page = netif::page_bytes;
   static constexpr uint32_t slots = netif::ring_slots;
-
-  // What is short lies a line further into each page than into the last, as a kernel's buffers do:
-  // the starts of pages would all fight for the same sets of the caches.
-  static uint32_t offset_in_page(uint32_t buffer, uint32_t bytes) {
-    constexpr uint32_t line = 64, half = netif::page_bytes / 2;
-    return bytes <= half ? buffer * line % half : 0;
-  }
-  uint8_t* from_guest_page(uint32_t buffer) { return pages_[0] + size_t{buffer} * page; }
 
   Frontend(GuestDevices& devices, const FrontendOptions& options);
   Status begin();  // these three in order
