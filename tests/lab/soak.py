@@ -6,7 +6,6 @@ import signal
 import time
 
 from lab import LabError, scenario, until
-from lifecycle import run_cycles
 
 SOAK_S = float(os.environ.get("SOAK_SECONDS", "600"))
 SEED = int(os.environ.get("SOAK_SEED", "0")) or int(time.time())
@@ -15,11 +14,6 @@ GUESTS = 5
 FAULTS = {"copy-operation": 300, "copy-call": 50, "notification-lost": 50,
           "notification-twice": 5}
 SIZES = (60, 64, 1514, 1000)
-
-
-@scenario("1,000 domains come, send and are destroyed: nothing stays behind")
-def many_cycles(lab):
-    run_cycles(lab, 1000)
 
 
 class Guest:
