@@ -74,7 +74,7 @@ class XenHost:
         self.channel = None
         self.numbers = itertools.count(1)
         self.waiting = {}
-        self.ready = threading.Event()
+        self.up, self.ready = False, threading.Event()  # ready too when the machine has ended
         self.sending = threading.Lock()
         self.started = time.monotonic()
 
@@ -105,8 +105,10 @@ class XenHost:
         atexit.register(self.kill)
         self.channel = here
         threading.Thread(target=self.read_answers, daemon=True).start()
-        if not self.ready.wait(timeout) or self.machine.poll() is not None:
-            raise HostError(f"dom0 did not come up in {timeout} s\n{self.console_tail()}")
+        self.ready.wait(timeout)
+        if not self.up:
+            raise HostError(f"dom0 did not come up, {time.monotonic() - self.started:.0f} s after"
+                            f" the start\n{self.console_tail()}")
 
     def qemu_command(self, tree, ramdisk, channel):
         pinned = "dom0_vcpus_pin" if self.pin_dom0 else ""
@@ -166,6 +168,7 @@ class XenHost:
 
     def read_answer(self, line, stream):
         if b"@!READY" in line:
+            self.up = True
             self.ready.set()
         elif b"@!" in line:
             number, status, size = line.split(b"@!")[1].split()
