@@ -158,5 +158,5 @@ def soak(lab):
         quiet += 1
     lab.note(f"{sum(run.counts.values())} events, {run.frames} frames, {quiet} quiet points: "
              f"{run.counts}")
-    lab.note(f"the last daemon's memory at them, KiB: {sizes}")
+    lab.note(f"the daemons' memory at them: {min(sizes)} to {max(sizes)} KiB")
     assert run.frames > 0 and len(run.counts) > 10, run.counts
