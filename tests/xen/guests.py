@@ -57,6 +57,12 @@ def ping(host, where, target, count=20, interval=0.1):
     return received, [float(word) for word in times.groups()] if times else None
 
 
+def load_hashes(host, *places):
+    """What netcheck needs to hash what it sends and receives."""
+    for where in places:
+        host.run_any(where, HASHES)
+
+
 def transfer(host, sender, receiver, target, mebibytes=64, port=5001, options="", timeout=180):
     """One TCP transfer; both ends' results. Raises AssertionError when they do not agree."""
     tag = f"recv{port}"

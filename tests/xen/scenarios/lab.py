@@ -249,6 +249,9 @@ class Lab:
         """Datagrams of each size come back unchanged."""
         self.host.start(there, f"echo{port}", f"exec netcheck udp-echo {port}")
         try:
+            # Before it listens, the first datagram comes back as an error.
+            self.host.run(there, f"until grep -q ':{port:04X} ' /proc/net/udp /proc/net/udp6;"
+                                 " do sleep 0.05; done")
             for size in sizes:
                 output = self.host.run(where, f"netcheck udp-check {target} {port} {size} {count}")
                 same = json.loads(output)["same"]

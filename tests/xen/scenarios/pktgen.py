@@ -12,10 +12,12 @@ SECONDS = 3
 
 
 def sent_and_taken(lab):
-    """What the guest's interface sent, what of it we took, and what we dropped."""
+    """What the guest's interface sent, what of it we took, and what we dropped; but for what the
+    port had no room for, as dom0's one CPU serves both of its ends."""
     vif = lab.vif(1)
     sent = int(lab.host.run("g1", "cat /sys/class/net/eth0/statistics/tx_packets"))
-    drops = {key: value for key, value in vif.items() if key.startswith("from_guest_drop_")}
+    drops = {key: value for key, value in vif.items()
+             if key.startswith("from_guest_drop_") and key != "from_guest_drop_port_full_frames"}
     return sent, vif["from_guest_frames"], sum(drops.values())
 
 

@@ -4,7 +4,7 @@ import json
 import time
 
 import netback
-from guests import address, configure, mac, make_guest
+from guests import address, configure, load_hashes, mac, make_guest
 from scenarios.lab import DOM0, scenario
 
 MIB = 1 << 20
@@ -44,7 +44,7 @@ def finish_transfer(lab, sender, receiver, port):
 @scenario("two planned restarts in the middle of TCP transfers", guests=(1, 2))
 def drain_and_start(lab):
     host = lab.host
-    host.run_any("g1", "modprobe algif_hash; modprobe sha256")
+    load_hashes(host, "dom0", "g1")
     bridge_mac = host.run("dom0", "cat /sys/class/net/xenbr0/address")
     host.start("g1", "events", "exec netcheck link-events eth0")
     start_transfer(lab, "g1", "dom0", DOM0, 5021)

@@ -2,7 +2,7 @@
 
 import json
 
-from guests import address, address6
+from guests import address, address6, load_hashes
 from scenarios.lab import DOM0, DOM0_6, scenario
 
 MIB = 1 << 20
@@ -83,7 +83,7 @@ def between_guests(lab):
 def both_to_dom0(lab):
     host, sums = lab.host, {}
     with lab.counted(1, from_guest=64 * MIB), lab.counted(2, to_guest=64 * MIB):
-        host.run_any("g2", "modprobe algif_hash; modprobe sha256")
+        load_hashes(host, "dom0", "g1", "g2")
         for where, tag, words in (("dom0", "from", "tcp-recv 5011"), ("g2", "to", "tcp-recv 5012"),
                                   ("g1", "sender", f"tcp-send {DOM0} 5011 {64 * MIB} --seed=2"),
                                   ("dom0", "sender", f"tcp-send {address(2)} 5012 {64 * MIB}")):
