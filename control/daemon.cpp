@@ -5,6 +5,8 @@
 #include <signal.h>
 #include <sys/epoll.h>
 
+#include <filesystem>
+
 #include "lib/base/log.hpp"
 
 namespace netback {
@@ -68,8 +70,8 @@ std::vector<StartStep> Daemon::steps() {
        exit_code::nobody},
       {"open worker grants", [this] { return keep(worker_grants_, Grants::open()); },
        [this] { worker_grants_.reset(); }, exit_code::nobody},
-      {"open event channels", step(&Daemon::open_events), [this] { events_.reset(); },
-       exit_code::nobody},
+      {"open event channels", step(&Daemon::open_events),
+       [this] { control_channels_.reset(), events_.reset(); }, exit_code::nobody},
       {"start DPDK", step(&Daemon::start_dpdk), [this] { eal_.reset(); }},
       {"make frame pool", step(&Daemon::make_pool), [this] { end_pool(); }},
       {"open ports", step(&Daemon::open_ports),
@@ -78,7 +80,7 @@ std::vector<StartStep> Daemon::steps() {
        }},
       {"start worker", step(&Daemon::start_worker), [this] { stop_worker(); }},
       {"open control socket", step(&Daemon::open_socket), [this] { socket_.reset(); }},
-      {"watch xenstore", step(&Daemon::start_watcher), [this] { watcher_.reset(), world_.reset(); },
+      {"watch xenstore", step(&Daemon::start_watcher), [this] { end_watcher(); },
        exit_code::nobody},
   };
 }
@@ -109,7 +111,10 @@ Status Daemon::check_ports() {
 }
 
 Status Daemon::open_events() {
-  return keep(events_, EventChannels::open());
+  Status opened = keep(events_, EventChannels::open());
+  if (opened) opened = keep(control_channels_, EventChannels::open());
+  if (!opened) events_.reset();
+  return opened;
 }
 
 unsigned Daemon::worker_cpu() const {
@@ -204,16 +209,29 @@ Status Daemon::open_socket() {
 }
 
 Status Daemon::start_watcher() {
-  world_.reset(new VifWorld{.loop = *loop_,
-                            .store = *store_,
-                            .grants = *grants_,
-                            .events = *events_,
-                            .worker = *link_,
-                            .forwarding = *forwarding_,
-                            .plans = {*store_, config_, vif_files_, ports_}});
+  control_events_ = std::make_unique<ControlEvents>(*loop_, *control_channels_);
+  world_.reset(new VifWorld{
+      .loop = *loop_,
+      .store = *store_,
+      .grants = *grants_,
+      .events = *events_,
+      .control_events = *control_events_,
+      .worker = *link_,
+      .forwarding = *forwarding_,
+      .plans = {*store_, config_, vif_files_, ports_},
+      .state_directory = std::filesystem::path(options_.socket).parent_path().string()});
   watcher_ = std::make_unique<VifWatcher>(*world_);
   loop_->after(link_poll_interval, [this] { poll_links(); });
-  return watcher_->start();
+  Status status = control_events_->start();
+  if (status) status = watcher_->start();
+  if (!status) end_watcher();
+  return status;
+}
+
+void Daemon::end_watcher() {
+  watcher_.reset();
+  world_.reset();
+  control_events_.reset();
 }
 
 void Daemon::serve() {

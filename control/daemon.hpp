@@ -63,6 +63,7 @@ class Daemon {
   void release_worker();
   Status open_socket();
   Status start_watcher();
+  void end_watcher();
 
   void add_verbs();
   Requests::Json info() const;
@@ -85,7 +86,8 @@ class Daemon {
   std::unique_ptr<Grants> grants_;  // control's
   std::unique_ptr<Grants> worker_grants_;
   std::unique_ptr<EventChannels> events_;  // the worker's
-  std::vector<PortDevice> devices_;        // of config_.ports
+  std::unique_ptr<EventChannels> control_channels_;
+  std::vector<PortDevice> devices_;  // of config_.ports
   bool hugepages_ = false;
   std::unique_ptr<Eal> eal_;
   std::unique_ptr<FramePool> pool_;
@@ -96,6 +98,7 @@ class Daemon {
   std::unique_ptr<Forwarding> forwarding_;
   Requests requests_;
   std::unique_ptr<ControlSocket> socket_;
+  std::unique_ptr<ControlEvents> control_events_;
   std::unique_ptr<VifWorld> world_;
   std::unique_ptr<VifWatcher> watcher_;
   bool draining_ = false;

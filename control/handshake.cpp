@@ -71,6 +71,17 @@ Status read_channels(const ReadKey& guest, Agreement& agreement) {
                            keys::event_channel_rx, from_guest)};
 }
 
+// Linux's frontend has none, Windows' has.
+Status read_control_ring(const ReadKey& guest, Agreement& agreement) {
+  uint32_t& reference = agreement.control_reference;
+  if (!guest(keys::ctrl_ring_ref)) return Done{};
+  if (auto read = read_number(guest, keys::ctrl_ring_ref, netif::first_reference, reference); !read)
+    return read;
+  if (reference == agreement.from_guest_reference || reference == agreement.to_guest_reference)
+    return Error{fmt::format("{} is another ring's: {}", keys::ctrl_ring_ref, reference)};
+  return read_number(guest, keys::event_channel_ctrl, first_channel, agreement.control_channel);
+}
+
 // Windows writes the count even when it is 1 and we offer no more (protocol.md 1.4).
 Status check_queue_count(const ReadKey& guest) {
   const auto count = guest(keys::multi_queue_num_queues);
@@ -111,6 +122,7 @@ const std::vector<std::pair<std::string, std::string>>& offered_features() {
       {keys::feature_sg, "1"},
       {keys::feature_ipv6_csum_offload, "1"},
       {keys::feature_split_event_channels, "1"},
+      {keys::feature_ctrl_ring, "1"},
   };
   return features;
 }
@@ -121,6 +133,7 @@ Result<Agreement> agree(const ReadKey& guest) {
   if (auto checked = check_queue_count(guest); !checked) return checked.error();
   if (auto read = read_rings(guest, agreement); !read) return read.error();
   if (auto read = read_channels(guest, agreement); !read) return read.error();
+  if (auto read = read_control_ring(guest, agreement); !read) return read.error();
   if (auto read = read_features(guest, agreement); !read) return read.error();
   return agreement;
 }

@@ -25,6 +25,8 @@ struct Agreement {
   uint32_t to_guest_reference = 0;    // rx-ring-ref
   uint32_t from_guest_channel = 0;    // event-channel-tx, or event-channel for both
   uint32_t to_guest_channel = 0;      // equal to the other one without split event channels
+  uint32_t control_reference = 0;     // ctrl-ring-ref; 0: no control ring
+  uint32_t control_channel = 0;       // event-channel-ctrl
   bool takes_chains = false;          // feature-sg
   bool takes_blank_ipv4 = true;       // not feature-no-csum-offload
   bool takes_blank_ipv6 = false;      // feature-ipv6-csum-offload
@@ -32,7 +34,8 @@ struct Agreement {
 };
 
 // Fails with one line that names the key and the value: request-rx-copy absent or 0 (H38), a ring
-// reference or event channel absent, not a number, reserved, or twice the same; a queue count
+// reference or event channel absent, not a number, reserved, or twice the same; a control
+// ring without a channel; a queue count
 // other than absent or 1 (H24); a feature key that is not 0 or 1.
 Result<Agreement> agree(const ReadKey& guest);
 

@@ -34,7 +34,8 @@ Json ring_json(const std::optional<Indices>& indices) {
           {"rsp_event", indices->rsp_event}};
 }
 
-Json connection_json(const Connection& connection) {
+Json connection_json(const VifSession& vif) {
+  const Connection& connection = *vif.connection();
   const GuestQueue& queue = connection.queue();  // only what is constant while attached
   const VifSettings& settings = connection.settings();
   return {{"event_port_from_guest", queue.from_guest_port},
@@ -43,6 +44,7 @@ Json connection_json(const Connection& connection) {
           {"takes_blank_ipv4", settings.takes_blank_ipv4},
           {"takes_blank_ipv6", settings.takes_blank_ipv6},
           {"stall_ms", settings.stall_ms},
+          {"staged_pages", vif.control_ring() ? vif.control_ring()->staged_pages() : 0},
           {"ring_from_guest", ring_json(connection.from_guest_indices())},
           {"ring_to_guest", ring_json(connection.to_guest_indices())}};
 }
@@ -96,7 +98,7 @@ Json vif_details(const VifSession& vif) {
     json["settings"] = settings_json(vif.plan()->settings);
     json["warnings"] = vif.plan()->settings.warnings;
   }
-  if (vif.connection() != nullptr) json["connection"] = connection_json(*vif.connection());
+  if (vif.connection() != nullptr) json["connection"] = connection_json(vif);
   return json;
 }
 

@@ -177,12 +177,7 @@ Status VifSession::connect(bool resume) {
     return world_.store.read(fmt::format("{}/{}", frontend_, key));
   });
   if (!agreement) return agreement.error();
-  auto connection =
-      Connection::open(world_.grants, world_.events,
-                       {.index = index_, .domain = id_.domain, .settings = plan_->queue},
-                       Result(agreement).value(), resume);
-  if (!connection) return connection.error();
-  connection_ = std::move(connection).value();
+  if (Status status = connect(Result(agreement).value(), resume); !status) return status;
   world_.forwarding.add({.queue = &connection_->queue(),
                          .port = plan_->port->queue().port,
                          .mac = plan_->queue.mac,
@@ -194,12 +189,43 @@ Status VifSession::connect(bool resume) {
   return Done{};
 }
 
+// The rings and channels, all or none.
+Status VifSession::connect(const Agreement& agreement, bool resume) {
+  auto opened = Connection::open(world_.grants, world_.events,
+                                 {.index = index_, .domain = id_.domain, .settings = plan_->queue},
+                                 agreement, resume);
+  if (!opened) return opened.error();
+  auto connection = std::move(opened).value();
+  if (agreement.control_reference != 0) {
+    GuestQueue* queue = &connection->queue();
+    const std::string& directory = world_.state_directory;
+    auto ring = ControlRing::open(
+        {.grants = world_.grants,
+         .events = world_.control_events,
+         .worker = world_.worker,
+         .queue = *queue,
+         .file = directory.empty() ? "" : fmt::format("{}/staging-{}", directory, id_.text()),
+         .broken =
+             [this, queue](uint32_t slot) {
+               quarantine({queue, Violation::impossible_producer, slot});
+             }},
+        agreement, resume);
+    if (!ring) return ring.error();
+    control_ring_ = std::move(ring).value();
+  }
+  connection_ = std::move(connection);
+  return Done{};
+}
+
 // Outline: no table leads to the queue; the worker lets it go; ports, pages and queue go.
 void VifSession::disconnect(bool drain) {
   busy_ = true;
   GuestQueue* queue = &connection_->queue();
+  if (control_ring_) control_ring_->stop();
   world_.forwarding.remove(queue, [this, queue, drain] {
-    world_.worker.post(DetachQueue{queue, drain}, [this] {
+    world_.worker.post(DetachQueue{queue, drain}, [this, drain] {
+      if (control_ring_ && !drain) control_ring_->forget();
+      control_ring_.reset();
       connection_.reset();
       busy_ = false;
       log::info("vif {}: disconnected", id_.text());

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "control/connection.hpp"
+#include "control/control_ring.hpp"
 #include "control/forwarding.hpp"
 #include "control/loop.hpp"
 #include "control/vif.hpp"
@@ -23,9 +24,11 @@ struct VifWorld {
   Store& store;
   Grants& grants;         // control's: ring pages
   EventChannels& events;  // the worker's
+  ControlEvents& control_events;
   WorkerLink& worker;
   Forwarding& forwarding;
   PlanSources plans;
+  std::string state_directory = {};             // what a restart finds again; empty: nothing
   std::function<void(const VifId&)> wake = {};  // have advance() called soon
 };
 
@@ -61,6 +64,7 @@ class VifSession {
   const VifFacts& facts() const { return facts_; }  // as last gathered
   const std::optional<VifPlan>& plan() const { return plan_; }
   const Connection* connection() const { return connection_.get(); }
+  const ControlRing* control_ring() const { return control_ring_.get(); }
   const std::string& error() const { return error_; }
   std::string_view state() const;
   // How long the next InitWait waits yet; zero: not at all.
@@ -74,6 +78,7 @@ class VifSession {
   VifStep next_step() const;
   bool perform(const VifStep& step);
   Status connect(bool resume);
+  Status connect(const Agreement& agreement, bool resume);
   void disconnect(bool drain);
   bool write_state(XenbusState state, bool offer);
   void refuse(const Error& error);
@@ -89,6 +94,7 @@ class VifSession {
   VifIdentity identity_;
   std::optional<VifPlan> plan_;
   std::unique_ptr<Connection> connection_;
+  std::unique_ptr<ControlRing> control_ring_;  // of that connection; none if the guest has none
   VifFacts facts_;
 
   bool domain_known_ = false;  // xenstored had it when we looked first

@@ -19,6 +19,7 @@ namespace netback {
   X(from_guest_extra_slots, "of these, extra-info slots")                                          \
   X(from_guest_copy_calls, "grant-copy calls that carried slots of this queue")                    \
   X(from_guest_copy_slots, "slots carried by those calls, all queues of the worker together")      \
+  X(from_guest_staged_copies, "copies from pages of the guest that are mapped: no hypercall")      \
   X(from_guest_notifications, "times the guest was notified of answers")                           \
   X(from_guest_multicast_answered, "multicast list requests answered OKAY")                        \
   X(from_guest_multicast_refused, "multicast list requests answered ERROR")                        \
@@ -41,6 +42,7 @@ namespace netback {
   X(to_guest_slots, "request slots taken")                                                         \
   X(to_guest_copy_calls, "grant-copy calls that carried slots of this queue")                      \
   X(to_guest_copy_slots, "slots carried by those calls, all queues of the worker together")        \
+  X(to_guest_staged_copies, "copies to pages of the guest that are mapped: no hypercall")          \
   X(to_guest_notifications, "times the guest was notified of frames")                              \
   X(to_guest_drop_backlog_full_frames, "the backlog was full")                                     \
   X(to_guest_drop_stalled_frames, "the guest took none of its backlog for too long")               \

@@ -13,6 +13,7 @@
 #include "dataplane/frame.hpp"
 #include "dataplane/limits.hpp"
 #include "lib/xen/ring.hpp"
+#include "lib/xen/staging_table.hpp"
 
 namespace netback {
 
@@ -78,6 +79,7 @@ struct GuestQueue {
   FromGuestRing from_guest;
   ToGuestRing to_guest;
   const VifSettings* settings;
+  const StagingTable* staging = nullptr;  // its pages that are mapped, if any
   Backlog backlog = {};
   uint64_t backlog_since = 0;       // TSC when the backlog was last empty or shrank
   uint32_t empty_turns = 0;         // in a row without a request: parks at a limit

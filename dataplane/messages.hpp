@@ -37,11 +37,18 @@ struct UseSettings {
   GuestQueue* queue;
   const VifSettings* settings;
 };
+// The table before it, and the pages that this one lacks, are free after the ack. Null: none.
+struct UseStaging {
+  GuestQueue* queue;
+  const StagingTable* table;
+};
 struct Stop {};
 
 struct Command {
   uint32_t sequence = 0;
-  std::variant<Stop, AttachQueue, DetachQueue, AttachPort, DetachPort, UseTable, UseSettings> what;
+  std::variant<Stop, AttachQueue, DetachQueue, AttachPort, DetachPort, UseTable, UseSettings,
+               UseStaging>
+      what;
 };
 
 struct Acked {

@@ -97,6 +97,8 @@ bool Worker::apply(const Command& command) {
       for (GuestQueue* queue : *list) place(*queue);
   } else if (const auto* use_settings = std::get_if<UseSettings>(&command.what)) {
     use_settings->queue->settings = use_settings->settings;
+  } else if (const auto* use_staging = std::get_if<UseStaging>(&command.what)) {
+    use_staging->queue->staging = use_staging->table;
   } else {
     stopped_ = true;
   }

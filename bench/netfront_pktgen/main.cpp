@@ -44,6 +44,7 @@ void add_vif_options(CLI::App& app, FrontendOptions& frontend, uint32_t& vifs) {
   app.add_flag("--no-csum-offload", frontend.no_csum_offload, "take no blank IPv4 checksums");
   app.add_flag("!--no-ipv6-csum-offload", frontend.ipv6_csum_offload,
                "take no blank IPv6 checksums");
+  app.add_flag("--staging", frontend.staging, "have the backend keep all pages mapped, if it can");
   app.add_flag("--spoil", frontend.spoil_answered, "overwrite each page that has been answered");
 }
 

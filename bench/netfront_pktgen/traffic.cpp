@@ -354,6 +354,7 @@ nlohmann::json Traffic::result() const {
                         {"received_bytes", received_bytes_},
                         {"bad_status", bad_status_},
                         {"faults", faults},
+                        {"staged_pages", frontend_.staged_pages()},
                         {"backend_closed", frontend_.backend_closes()},
                         {"sent_per_s", double(sent_) / seconds},
                         {"received_per_s", double(received_) / seconds}};

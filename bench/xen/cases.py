@@ -5,7 +5,7 @@ import json
 import re
 import time
 
-from sides import FAR, FAR_MAC, GUEST, GUEST_ADDRESS, HOST_ADDRESS, MACS
+from place import FAR, FAR_MAC, GUEST, GUEST_ADDRESS, HOST_ADDRESS, MACS, POLL_BYTES, POLLER
 
 WARM_UP_S = 1.5
 
@@ -49,7 +49,8 @@ class FromGuest(OneRow):
     def __init__(self, size, way="discard"):
         self.size, self.way = size, way
 
-    def window(self, host, seconds):
+    def window(self, side, seconds):
+        host = side.host
         pktgen_start(host, GUEST, "eth0", self.size, FAR_MAC, "10.0.0.99")
         time.sleep(WARM_UP_S)
         if self.way == "bridge":
@@ -69,7 +70,8 @@ class ToGuest(OneRow):
     def __init__(self, size):
         self.size = size
 
-    def window(self, host, seconds):
+    def window(self, side, seconds):
+        host = side.host
         pktgen_start(host, "dom0", FAR, self.size, MACS["bridge"], "10.0.0.98")
         time.sleep(WARM_UP_S)
         rate = rate_of(host, GUEST, "eth0", "rx_packets", seconds)
@@ -86,7 +88,8 @@ class Tcp(OneRow):
     def __init__(self, sender, receiver, target):
         self.sender, self.receiver, self.target = sender, receiver, target
 
-    def window(self, host, seconds):
+    def window(self, side, seconds):
+        host = side.host
         mebibytes = max(8, round(25 * seconds))
         host.start(self.receiver, "recv", "netcheck tcp-recv 5001 --hash=none")
         time.sleep(0.5)
@@ -108,13 +111,43 @@ class Ping:
     def rows(self, name):
         return [f"{name}_p{percentile}" for percentile in self.PERCENTILES]
 
-    def window(self, host, seconds):
+    def window(self, side, seconds):
+        host = side.host
         count = max(20, round(seconds * 20))
         out = host.run(GUEST, f"ping -c {count} -i 0.05 -W 2 {HOST_ADDRESS} | "
                               "sed -n 's/.*time=\\([0-9.]*\\) ms/\\1/p'", seconds * 4 + 60)
         times = sorted(float(word) * 1000 for word in re.findall(r"[\d.]+", out))
         return [times[min(len(times) - 1, int(len(times) * percentile / 100))]
                 for percentile in self.PERCENTILES]
+
+
+class Poll(OneRow):
+    """netfront-pktgen in a guest that polls; what it says of itself. Its pages stay mapped if it
+    asks for that and the backend can, or every frame is a grant copy."""
+    unit = "frames/s"
+    better = "more"
+
+    def __init__(self, way, verb, counted, staging):
+        self.way, self.verb, self.counted = way, verb, counted
+        self.options = "--staging" if staging else ""
+        self.frames = 0  # of the last window
+
+    def window(self, side, seconds):
+        side.host.start(POLLER, "pktgen", f"netfront-pktgen {self.options} --timeout 30 --seconds"
+                                          f" {WARM_UP_S + seconds} {self.verb}")
+        side.host.run(POLLER, "until grep -q connected /tmp/pktgen.out ||"
+                              " [ -e /tmp/pktgen.status ]; do sleep 0.1; done", 40)
+        if self.verb == "receive":
+            side.start_source()
+        _, out = side.host.finish(POLLER, "pktgen", seconds * 4 + 60)
+        if self.verb == "receive":
+            side.stop_source()
+        found = json.loads(out.splitlines()[-1])
+        wrong = found["faults"] or found["backend_closed"] or found["answered"] != found["sent"]
+        if wrong or not found[self.counted]:
+            raise RuntimeError(f"netfront-pktgen on {side.name}: {found}")
+        self.frames = found[self.counted]
+        return [found[f"{self.counted}_per_s"]]
 
 
 # Those of the same way are measured together.
@@ -127,6 +160,13 @@ CASES = {
     "xen_tcp_from_guest": Tcp(GUEST, "dom0", HOST_ADDRESS),
     "xen_tcp_to_guest": Tcp("dom0", GUEST, GUEST_ADDRESS),
     "xen_ping": Ping(),
+    f"xen_poll_from_guest_{POLL_BYTES}": Poll("poll", "send", "sent", True),
+    f"xen_poll_from_guest_{POLL_BYTES}_copied": Poll("poll", "send", "sent", False),
+    f"xen_poll_to_guest_{POLL_BYTES}": Poll("poll_source", "receive", "received", True),
+    f"xen_poll_to_guest_{POLL_BYTES}_copied": Poll("poll_source", "receive", "received", False),
 }
 # Beside which case the ceiling is measured, and the ceiling's own name.
 CEILINGS = {"xen_from_guest_60": "xen_ceiling_from_guest_60"}
+# Of ours alone: a case beside itself without mapped pages, and what that row is called.
+STAGING = {name.removesuffix("_copied"): name.removesuffix("_copied").replace("poll", "staging")
+           for name in CASES if name.endswith("_copied")}

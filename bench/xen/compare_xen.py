@@ -6,9 +6,10 @@ import sys
 import time
 
 import report
-from cases import CASES, CEILINGS
+from cases import CASES, CEILINGS, STAGING
 from host import HostError, XenHost
-from sides import FAR, FAR_MAC, GUEST, Ceiling, Linux, Ours, make_network, overlay
+from place import FAR, FAR_MAC, GUEST, POLLER
+from sides import POLLER_RAMDISK, Ceiling, Linux, Ours, make_network, overlay
 
 BUILD = "build/release"
 NUMBERED_FRAMES = 10_000
@@ -30,7 +31,7 @@ def chosen(names):
 
 def check_numbered_frames(host, side):
     """Numbered frames from the guest to a capture behind the bridge: all of them, once, intact."""
-    side.start()
+    side.start("bridge")
     side.attach("bridge")
     # SEED is the same at both ends; the capture ends a few seconds after the last frame.
     host.start("dom0", "capture", f"netcheck frames-capture {FAR} {NUMBERED_FRAMES} --timeout=5")
@@ -38,7 +39,7 @@ def check_numbered_frames(host, side):
     host.run(GUEST, f"netcheck frames-send eth0 {NUMBERED_FRAMES} 60 --rate={NUMBERED_RATE} "
                     f"--dst={FAR_MAC}", 120)
     _, out = host.finish("dom0", "capture", 120)
-    side.detach()
+    side.detach("bridge")
     side.stop()
     seen = json.loads(out)
     if any(seen[fault] for fault in ("missing", "repeated", "changed")):
@@ -46,14 +47,14 @@ def check_numbered_frames(host, side):
     say(f"{side.name}: {NUMBERED_FRAMES} numbered frames arrived, none missing, repeated, changed")
 
 
-def from_guest_totals(stats):
-    """Sums over vifs of what the copies and the null port say."""
-    vif = {key: sum(v[key] for v in stats["vifs"]) for key in
+def totals(stats):
+    """What the worker was busy, and sums over vifs of what the copies say."""
+    vif = {key: sum(v.get(key, 0) for v in stats["vifs"]) for key in
            ("from_guest_frames", "from_guest_copy_calls", "from_guest_copy_slots",
             "from_guest_notifications")}
     vif["drops"] = sum(value for v in stats["vifs"] for key, value in v.items()
                        if key.startswith("from_guest_drop_"))
-    return vif
+    return vif | {key: stats["workers"][0][key] for key in ("worker_busy_cycles", "worker_cycles")}
 
 
 def groups(cases, seconds):
@@ -66,28 +67,31 @@ def groups(cases, seconds):
     return found
 
 
-def turn(host, side, group, seconds):
+def turn(side, group, seconds):
     """One side's windows: by case its figure for each row, and our counters of the window."""
-    side.start()
-    side.attach(group[0][1].way)
-    figures, counters, before = {}, {}, collections.Counter()
+    way = group[0][1].way
+    side.start(way)
+    side.attach(way)
+    figures, counters = {}, {}
     for name, case in group:
-        figures[name] = case.window(host, seconds)
         if isinstance(side, Ours):
-            now = from_guest_totals(side.counters())
+            before = totals(side.counters())
+        figures[name] = case.window(side, seconds)
+        if isinstance(side, Ours):
+            now = totals(side.counters())
             counters[name] = {key: now[key] - before[key] for key in now}
-            before = now
-    if isinstance(side, Ours) and group[0][1].way == "discard":
-        check_all_arrived(side)
-    side.detach()
+    if isinstance(side, Ours) and way in ("discard", "poll"):
+        stats = side.counters()
+        # A poller's vif is gone with its counters: it says itself what it sent.
+        check_all_arrived(stats, sum(case.frames for _, case in group) if way == "poll" else
+                          sum(v["from_guest_frames"] for v in stats["vifs"]))
+    side.detach(way)
     side.stop()
     return figures, counters
 
 
-def check_all_arrived(side):
+def check_all_arrived(stats, frames):
     """Discarded frames are accounted for: what the null port took is what came from the guest."""
-    stats = side.counters()
-    frames = sum(v["from_guest_frames"] for v in stats["vifs"])
     sent = sum(p["driver_sent_frames"] for p in stats["ports"] if p["port"] == "null")
     if frames != sent or frames == 0:
         raise HostError(f"{frames} frames from the guest, but the null port took {sent}")
@@ -101,7 +105,7 @@ def measure_group(host, group, sides, options):
     turns = [(side, group) for side in sides] + ([(Ceiling(host), limited)] if limited else [])
     for window in range(options.windows):
         for side, part in turns:
-            figures, counted = turn(host, side, part, options.seconds)
+            figures, counted = turn(side, part, options.seconds)
             for name, case in part:
                 for row, figure in zip(case.rows(name), figures[name]):
                     values[row][side.name].append(figure)
@@ -113,7 +117,9 @@ def measure_group(host, group, sides, options):
 
 
 def rows_of(name, case, values, counters):
-    more = {}
+    cycles = sum(c["worker_cycles"] for c in counters)
+    busy = sum(c["worker_busy_cycles"] for c in counters)
+    more = {"worker_idle_pct": round(100 * (1 - busy / cycles), 1)}
     calls = sum(c["from_guest_copy_calls"] for c in counters)
     if calls and name.startswith("xen_from_guest"):
         more["slots_per_copy_call"] = round(
@@ -128,6 +134,14 @@ def rows_of(name, case, values, counters):
                          values["ceiling"], "ceiling")
 
 
+def staging_rows(values):
+    """What mapped pages make of the same frames, both of ours."""
+    for name, row in STAGING.items():
+        if name in values and f"{name}_copied" in values:
+            yield report.row(row, "frames/s", "more", values[name]["ours"],
+                             values[f"{name}_copied"]["ours"], "grant-copy")
+
+
 def run(options):
     cases = chosen(options.case)
     rows = []
@@ -135,6 +149,8 @@ def run(options):
     with XenHost("compare", overlay=overlay(BUILD), dom0_vcpus=1, pin_dom0=True) as host:
         # Room for a run: Linux 6.1's netfront loses 1 MiB at each detach, whoever the backend is.
         host.create_guest(GUEST, cpus="1", memory=512)
+        if any(case.way.startswith("poll") for case in cases.values()):
+            host.create_guest(POLLER, cpus="1", memory=192, ramdisk=POLLER_RAMDISK)
         make_network(host)
         sides = [Linux(host), Ours(host)]
         for side in sides:
@@ -143,6 +159,7 @@ def run(options):
             values, counters = measure_group(host, group, sides, options)
             fresh = [row for name, case in group for each in case.rows(name)
                      for row in rows_of(each, case, values[each], counters[name])]
+            fresh += staging_rows(values)
             rows += fresh
             if options.json:
                 report.print_json(fresh)

@@ -1,18 +1,21 @@
 """The backends that take turns in one boot, and the guest's vif on each of them.
 
-The guest stays; its vif is detached from one side and attached to the other. Two ways for frames:
+The guests stay; a vif is detached from one side and attached to the other. Ways for frames:
 "discard" (they die at once: Linux's vif up and on no bridge, ours into net_null) and "bridge" (both
-end on the same bridge, with a veth whose far end counts and sends).
+end on the same bridge, with a veth whose far end counts and sends). A second guest polls its vif
+with netfront-pktgen: "poll", where frames die as in "discard", and "poll_source", where each side
+sends to it from the nearest source that it has: the kernel's pktgen on Linux's vif, net_null on
+ours.
 """
 
+import image
 import netback
+from cases import pktgen_start, pktgen_stop
 from host import HostError
 from kernel_netback import BRIDGE
+from place import FAR, FAR_MAC, GUEST, GUEST_ADDRESS, MACS, POLL_BYTES, POLLER
 
-GUEST = "g1"
-MACS = {"discard": "00:16:3e:00:01:01", "bridge": "00:16:3e:00:01:02"}
-FAR, FAR_MAC = "far0", "00:16:3e:00:02:01"
-GUEST_ADDRESS, HOST_ADDRESS = "10.0.0.11", "10.0.0.1"
+GUESTS = {"discard": GUEST, "bridge": GUEST, "poll": POLLER, "poll_source": POLLER}
 PRELOAD = "/usr/lib/netback-bench/no_copy.so"
 
 CONFIG = f"""
@@ -28,8 +31,21 @@ bridge = "{BRIDGE}"
 [defaults]
 nic = "bridge"
 """
+# With a port that always has frames for it; of other cases it would take the worker's time.
+SOURCE_CONFIG_DIRECTORY = "/etc/dpdk-netback-source"
+SOURCE_CONFIG = f"""
+[[port]]
+name = "source"
+device = "net_null1,size={POLL_BYTES},no-rx=0"
+
+[defaults]
+nic = "source"
+rx-filter = false
+"""
+POLLER_RAMDISK = "/boot/poller.cpio"
 VIF_FILES = {"discard.toml": f'mac = "{MACS["discard"]}"\nnic = "null"\n',
-             "bridge.toml": f'mac = "{MACS["bridge"]}"\nnic = "bridge"\n'}
+             "bridge.toml": f'mac = "{MACS["bridge"]}"\nnic = "bridge"\n',
+             "poll.toml": f'mac = "{MACS["poll"]}"\nnic = "null"\n'}
 # Brings Linux's vif up and puts it on no bridge.
 SCRIPT_UP = """#!/bin/sh
 PATH=/usr/sbin:/usr/bin
@@ -42,11 +58,21 @@ def overlay(build_dir):
     """What dom0's image needs beside the daemon: the preload and the script for a bare vif."""
     daemon = netback.daemon_overlay(build_dir, CONFIG, VIF_FILES)
 
-    def add(image):
-        daemon(image)
-        image.program(PRELOAD, netback.built(build_dir, "no_copy.so"))
-        image.text("/etc/xen/scripts/vif-up", SCRIPT_UP, 0o755)
+    def add(dom0):
+        daemon(dom0)
+        dom0.program(PRELOAD, netback.built(build_dir, "no_copy.so"))
+        dom0.text("/etc/xen/scripts/vif-up", SCRIPT_UP, 0o755)
+        dom0.text(f"{SOURCE_CONFIG_DIRECTORY}/dpdk-netback.toml", SOURCE_CONFIG)
+        dom0.directory(f"{SOURCE_CONFIG_DIRECTORY}/vif.d")
+        dom0.file(POLLER_RAMDISK, poller_image(dom0.tree, build_dir).write("poller"))
     return add
+
+
+def poller_image(tree, build_dir):
+    """A guest with netfront-pktgen and the kernel's ways for it to Xen, and no other netfront."""
+    guest = image.guest_image(tree, ["xen-gntalloc", "xen-evtchn"])
+    guest.program("/usr/bin/netfront-pktgen", netback.built(build_dir, "netfront-pktgen"))
+    return guest
 
 
 def make_network(host):
@@ -65,18 +91,21 @@ class Side:
 
     def attach(self, way):
         words = f"mac={MACS[way]} bridge={BRIDGE} script={self.script(way)}"
-        self.host.run("dom0", f"xl network-attach {GUEST} {words}", 60)
+        self.host.run("dom0", f"xl network-attach {GUESTS[way]} {words}", 60)
+        if GUESTS[way] == POLLER:
+            return
         self.host.run(GUEST, "until ip link set eth0 up 2>/dev/null; do sleep 0.1; done; "
                              f"ip addr add {GUEST_ADDRESS}/24 dev eth0; "
                              "until [ $(cat /sys/class/net/eth0/carrier) = 1 ]; "
                              "do sleep 0.1; done", 30)
 
-    def detach(self):
-        self.host.run("dom0", f"xl network-detach {GUEST} {self.devid()}", 60)
-        self.host.run(GUEST, "while [ -e /sys/class/net/eth0 ]; do sleep 0.1; done", 30)
+    def detach(self, way):
+        guest = GUESTS[way]
+        self.host.run("dom0", f"xl network-detach {guest} {self.devid(guest)}", 60)
+        self.host.run(guest, "while [ -e /sys/class/net/eth0 ]; do sleep 0.1; done", 30)
 
-    def devid(self):
-        lines = self.host.run("dom0", f"xl network-list {GUEST}").splitlines()
+    def devid(self, guest):
+        lines = self.host.run("dom0", f"xl network-list {guest}").splitlines()
         if len(lines) != 2:
             raise HostError(f"the guest should have one vif: {lines}")
         return lines[1].split()[0]
@@ -86,7 +115,7 @@ class Linux(Side):
     """xen-netback with its stock parameters."""
     name = "linux"
 
-    def start(self):
+    def start(self, way):
         self.host.run("dom0", "modprobe xen-netback")
 
     def stop(self):
@@ -95,13 +124,21 @@ class Linux(Side):
     def script(self, way):
         return "vif-bridge" if way == "bridge" else "vif-up"
 
+    def start_source(self):
+        device = f"vif{self.host.guests[POLLER].domid}.{self.devid(POLLER)}"
+        pktgen_start(self.host, "dom0", device, POLL_BYTES, MACS["poll_source"], "10.0.0.97")
+
+    def stop_source(self):
+        pktgen_stop(self.host, "dom0")
+
 
 class Ours(Side):
     """The daemon."""
     name = "ours"
 
-    def start(self):
-        netback.start_daemon(self.host)
+    def start(self, way):
+        source = way == "poll_source"
+        netback.start_daemon(self.host, f"--config {SOURCE_CONFIG_DIRECTORY}" if source else "")
 
     def stop(self):
         status, log = netback.stop_daemon(self.host)
@@ -110,6 +147,12 @@ class Ours(Side):
 
     def script(self, _):
         return "vif-dpdk"
+
+    def start_source(self):
+        """The port is one: it always has frames."""
+
+    def stop_source(self):
+        pass
 
     def counters(self):
         """Flat counters of the guest's vif, and those of the null port."""
@@ -120,5 +163,5 @@ class Ceiling(Ours):
     """The same worker, answering slots without copying: what the guest and the rings allow."""
     name = "ceiling"
 
-    def start(self):
+    def start(self, way):
         netback.start_daemon(self.host, preload=PRELOAD)

@@ -25,6 +25,7 @@ struct SlotRun {
   bool ends_at_producer;               // the guest published no more; collect
   uint16_t first_frame, frame_count;   // in frames; decode, shortened by fetch
   uint16_t taken_slots;                // what those frames took; fetch
+  bool grant_copied;                   // the hypervisor had a part in it; fetch
   std::optional<Violation> violation;  // collect, decode
   uint32_t violation_slot;             // ring position
 };

@@ -110,7 +110,7 @@ void count_copies(FromGuestBatch& batch, uint32_t calls, uint32_t slots, WorkerC
   counters.add(WorkerCounter::worker_from_guest_copy_calls, calls);
   counters.add(WorkerCounter::worker_from_guest_copy_slots, slots);
   for (uint32_t r = 0; r < batch.run_count; ++r) {
-    if (batch.runs[r].taken_slots == 0) continue;
+    if (!batch.runs[r].grant_copied) continue;
     batch.runs[r].queue->counters.add(QueueCounter::from_guest_copy_calls, calls);
     batch.runs[r].queue->counters.add(QueueCounter::from_guest_copy_slots, slots);
   }
@@ -131,7 +131,8 @@ bool fetch(FromGuestBatch& batch, FramePool& pool, Grants& grants, WorkerCounter
   uint32_t next_buffer = 0, copied_slots = 0;
   for (uint32_t r = 0; r < batch.run_count; ++r) {
     SlotRun& run = batch.runs[r];
-    if (run.frame_count > 0) batch.copies.begin_vif(run.queue->domain);
+    if (run.frame_count > 0) batch.copies.begin_vif(run.queue->domain, run.queue->staging);
+    const uint32_t staged_before = batch.copies.staged(), copies_before = batch.copies.count();
     for (uint32_t f = run.first_frame; f < uint32_t{run.first_frame} + run.frame_count; ++f) {
       GuestFrame& frame = batch.frames[f];
       run.taken_slots = static_cast<uint16_t>(run.taken_slots + frame.slot_count);
@@ -140,8 +141,11 @@ bool fetch(FromGuestBatch& batch, FramePool& pool, Grants& grants, WorkerCounter
       batch.mbufs[f] = make_chain(&buffers[next_buffer], count, frame.bytes);
       next_buffer += count;
       plan_frame(batch, frame, batch.mbufs[f]);
-      copied_slots += frame.slot_count - frame.extra_count;
+      if (frame.copy_count > 0) copied_slots += frame.slot_count - frame.extra_count;
     }
+    run.grant_copied = batch.copies.count() > copies_before;
+    if (const uint32_t staged = batch.copies.staged() - staged_before; staged > 0)
+      run.queue->counters.add(QueueCounter::from_guest_staged_copies, staged);
     run.queue->from_guest.take(run.taken_slots);
   }
   const uint32_t calls = batch.copies.run(grants);

@@ -93,16 +93,20 @@ uint32_t plan_queue(GuestQueue& queue, uint32_t posted, ToGuestBatch& batch) {
   return taken;
 }
 
+// Of deliveries that the hypervisor had a part in.
 void count_copies(ToGuestBatch& batch, uint32_t calls, WorkerCounters& counters) {
+  uint32_t slots = 0;
+  for (uint32_t d = 0; d < batch.delivery_count; ++d)
+    if (batch.deliveries[d].copy_count > 0) slots += batch.deliveries[d].slot_count;
   counters.add(WorkerCounter::worker_to_guest_copy_calls, calls);
-  counters.add(WorkerCounter::worker_to_guest_copy_slots, batch.slot_count);
+  counters.add(WorkerCounter::worker_to_guest_copy_slots, slots);
   const GuestQueue* counted = nullptr;
   for (uint32_t d = 0; d < batch.delivery_count; ++d) {
     GuestQueue* queue = batch.deliveries[d].queue;
-    if (queue == counted) continue;
+    if (queue == counted || batch.deliveries[d].copy_count == 0) continue;
     counted = queue;
     queue->counters.add(QueueCounter::to_guest_copy_calls, calls);
-    queue->counters.add(QueueCounter::to_guest_copy_slots, batch.slot_count);
+    queue->counters.add(QueueCounter::to_guest_copy_slots, slots);
   }
 }
 
@@ -122,8 +126,11 @@ void copy(std::span<GuestQueue* const> backlogged, ToGuestBatch& batch, Grants& 
       continue;
     }
     if (*posted == 0) continue;
-    batch.copies.begin_vif(queue.domain);
+    batch.copies.begin_vif(queue.domain, queue.staging);
+    const uint32_t staged_before = batch.copies.staged();
     queue.to_guest.take(plan_queue(queue, *posted, batch));
+    if (const uint32_t staged = batch.copies.staged() - staged_before; staged > 0)
+      queue.counters.add(QueueCounter::to_guest_staged_copies, staged);
   }
   ++batch.cursor;
   const uint32_t calls = batch.copies.run(grants);

@@ -12,14 +12,14 @@
 
 namespace netback {
 
-template <class Request, class Response>
+template <class Request, class Response, uint32_t slot_count = netif::ring_slots>
 class FrontRing {
  public:
   union Slot {
     Request request;
     Response response;
   };
-  static constexpr uint32_t size = netif::ring_slots;
+  static constexpr uint32_t size = slot_count;
 
   // Initialises the page as a frontend does (SHARED_RING_INIT), from index `start` on.
   explicit FrontRing(void* page, uint32_t start = 0) : shared_(static_cast<Shared*>(page)) {
@@ -95,5 +95,7 @@ class FrontRing {
 
 using FromGuestFrontRing = FrontRing<netif::FromGuestRequest, netif::FromGuestResponse>;
 using ToGuestFrontRing = FrontRing<netif::ToGuestRequest, netif::ToGuestResponse>;
+using ControlFrontRing =
+    FrontRing<netif::ControlRequest, netif::ControlResponse, netif::control_ring_slots>;
 
 }  // namespace netback

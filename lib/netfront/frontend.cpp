@@ -68,13 +68,15 @@ Status Frontend::begin() {
 
 Status Frontend::offer() {
   if (Status come = wait_for_backend({XenbusState::init_wait}); !come) return come;
-  for (const auto step : {&Frontend::share, &Frontend::bind, &Frontend::publish})
+  for (const auto step :
+       {&Frontend::share, &Frontend::bind, &Frontend::open_control, &Frontend::publish})
     if (Status status = (this->*step)(); !status) return status;
   return Done{};
 }
 
 Status Frontend::finish() {
   if (Status come = wait_for_backend({XenbusState::connected}); !come) return come;
+  if (Status staged = stage(); !staged) return staged;
   return devices_.watch(backend_.substr(0, backend_.rfind('/')));
 }
 
@@ -106,6 +108,27 @@ Status Frontend::bind() {
   return Done{};
 }
 
+Status Frontend::open_control() {
+  if (!options_.staging ||
+      devices_.store().read(backend_ + "/" + netif::keys::feature_ctrl_ring) != "1")
+    return Done{};
+  auto opened = ControlChannel::open(devices_, backend_id_, options_.timeout_s);
+  if (!opened) return opened.error();
+  control_ = std::move(opened).value();
+  return Done{};
+}
+
+// Every buffer: those of frames from here read-only, as they are granted.
+Status Frontend::stage() {
+  if (!control_) return Done{};
+  std::vector<netif::StaticGrant> list;
+  for (const uint32_t reference : refs_[0])
+    list.push_back({.ref = reference, .flags = XEN_NETIF_CTRLF_GREF_readonly, .status = 0});
+  for (const uint32_t reference : refs_[1])
+    list.push_back({.ref = reference, .flags = 0, .status = 0});
+  return control_->stage(list);
+}
+
 Status Frontend::publish() {
   from_guest_ = std::make_unique<FromGuestFrontRing>(ring_pages_[0]);
   to_guest_ = std::make_unique<ToGuestFrontRing>(ring_pages_[1]);
@@ -122,13 +145,18 @@ Status Frontend::publish() {
         {netif::keys::feature_ipv6_csum_offload, options_.ipv6_csum_offload}};
     // What a frontend before us may have left would count.
     for (const char* key :
-         {netif::keys::event_channel, netif::keys::event_channel_tx, netif::keys::event_channel_rx})
+         {netif::keys::event_channel, netif::keys::event_channel_tx, netif::keys::event_channel_rx,
+          netif::keys::ctrl_ring_ref, netif::keys::event_channel_ctrl})
       if (Status status = transaction.remove(path_ + "/" + key); !status) return status;
     if (ports_[0] == ports_[1]) {
       keys.emplace_back(netif::keys::event_channel, ports_[0]);
     } else {
       keys.emplace_back(netif::keys::event_channel_tx, ports_[0]);
       keys.emplace_back(netif::keys::event_channel_rx, ports_[1]);
+    }
+    if (control_) {
+      keys.emplace_back(netif::keys::ctrl_ring_ref, control_->ring_reference());
+      keys.emplace_back(netif::keys::event_channel_ctrl, control_->port());
     }
     for (const auto& [key, value] : keys)
       if (Status status = transaction.write(path_ + "/" + key, std::to_string(value)); !status)

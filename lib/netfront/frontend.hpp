@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "lib/base/result.hpp"
+#include "lib/netfront/control_channel.hpp"
 #include "lib/netfront/front_ring.hpp"
 #include "lib/netfront/guest_devices.hpp"
 
@@ -25,7 +26,8 @@ struct FrontendOptions {
   bool ipv6_csum_offload = true;
   // A page from the guest is overwritten as soon as it is answered: nobody may need it any more.
   bool spoil_answered = false;
-  int timeout_s = 10;  // for the backend to come, and to connect
+  bool staging = false;  // has the backend keep all pages mapped, if it can
+  int timeout_s = 10;    // for the backend to come, and to connect
 };
 
 class Frontend {
@@ -41,6 +43,10 @@ class Frontend {
   Frontend& operator=(const Frontend&) = delete;
 
   const std::string& mac() const { return mac_; }
+  // Pages that the backend keeps mapped.
+  uint32_t staged_pages() const { return control_ ? control_->staged_pages() : 0; }
+  // For what no honest guest asks; null without the option, and where the backend has none.
+  ControlChannel* control() { return control_.get(); }
 
   // The backend closes the device, or is gone: seen by wait() and by look_at_backend(), a system
   // call. What is under way may stay unanswered then.
@@ -97,6 +103,8 @@ class Frontend {
   Status finish();
   Status share();
   Status bind();
+  Status open_control();
+  Status stage();
   Status publish();
   Status wait_for_backend(std::initializer_list<netif::XenbusState> wanted);
   netif::XenbusState backend_state() const;
@@ -114,6 +122,7 @@ class Frontend {
   evtchn_port_t ports_[2] = {};
   std::unique_ptr<FromGuestFrontRing> from_guest_;
   std::unique_ptr<ToGuestFrontRing> to_guest_;
+  std::unique_ptr<ControlChannel> control_;
   std::vector<uint16_t> free_;      // from_guest buffers
   std::vector<uint8_t> under_way_;  // by from_guest buffer: 1 or 0
   std::vector<uint8_t> posted_;     // by to_guest buffer: 1 or 0

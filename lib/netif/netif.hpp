@@ -21,15 +21,24 @@ using FromGuestResponse = netif_tx_response;
 using ToGuestRequest = netif_rx_request;  // the guest's "rx": a buffer it posted for a frame
 using ToGuestResponse = netif_rx_response;
 using ExtraInfo = netif_extra_info;
+using ControlRequest = xen_netif_ctrl_request;
+using ControlResponse = xen_netif_ctrl_response;
+using StaticGrant = xen_netif_gref;
 
 inline constexpr uint32_t page_bytes = 4096;  // Xen's granularity, whatever the kernel's page size
 inline constexpr uint32_t ring_slots = 256;
+inline constexpr uint32_t control_ring_slots = 128;
+// Of one ADD_GREF_MAPPING or DEL_GREF_MAPPING: its list is a page.
+inline constexpr uint32_t static_grants_per_list = page_bytes / sizeof(StaticGrant);
 
 static_assert(sizeof(FromGuestRequest) == 12 && sizeof(FromGuestResponse) == 4);
 static_assert(sizeof(ToGuestRequest) == 8 && sizeof(ToGuestResponse) == 8);
 static_assert(sizeof(ExtraInfo) == 8);
 static_assert(__CONST_RING_SIZE(netif_tx, page_bytes) == ring_slots);
 static_assert(__CONST_RING_SIZE(netif_rx, page_bytes) == ring_slots);
+static_assert(sizeof(ControlRequest) == 16 && sizeof(ControlResponse) == 12);
+static_assert(__CONST_RING_SIZE(xen_netif_ctrl, page_bytes) == control_ring_slots);
+static_assert(sizeof(StaticGrant) == 8 && static_grants_per_list == 512);
 // What a restart relies on: a response leaves the request's id where it can be found again
 // (from_guest: the id lies behind the response; to_guest: both have it first).
 static_assert(offsetof(FromGuestRequest, id) >= sizeof(FromGuestResponse));
@@ -62,6 +71,7 @@ inline constexpr char feature_rx_flip[] = "feature-rx-flip";
 inline constexpr char feature_sg[] = "feature-sg";
 inline constexpr char feature_ipv6_csum_offload[] = "feature-ipv6-csum-offload";
 inline constexpr char feature_split_event_channels[] = "feature-split-event-channels";
+inline constexpr char feature_ctrl_ring[] = "feature-ctrl-ring";
 inline constexpr char carrier[] = "carrier";
 inline constexpr char error[] = "error";
 // In our directory, written by the toolstack.
@@ -83,6 +93,8 @@ inline constexpr char rx_ring_ref[] = "rx-ring-ref";
 inline constexpr char event_channel[] = "event-channel";
 inline constexpr char event_channel_tx[] = "event-channel-tx";
 inline constexpr char event_channel_rx[] = "event-channel-rx";
+inline constexpr char ctrl_ring_ref[] = "ctrl-ring-ref";
+inline constexpr char event_channel_ctrl[] = "event-channel-ctrl";
 inline constexpr char request_rx_copy[] = "request-rx-copy";
 inline constexpr char feature_rx_notify[] = "feature-rx-notify";
 inline constexpr char feature_no_csum_offload[] = "feature-no-csum-offload";

@@ -33,13 +33,19 @@ void EventChannels::unbind(evtchn_port_t port) {
   xenevtchn_unbind(handle_, port);
 }
 
+std::optional<evtchn_port_t> EventChannels::next() {
+  const xenevtchn_port_or_error_t port = xenevtchn_pending(handle_);
+  if (port < 0) return std::nullopt;
+  return static_cast<evtchn_port_t>(port);
+}
+
 uint32_t EventChannels::drain() {
   uint32_t count = 0;
   // Bounded: a guest that kicks as fast as we unmask must not keep us here.
   for (; count < 1024; ++count) {
-    const xenevtchn_port_or_error_t port = xenevtchn_pending(handle_);
-    if (port < 0) break;
-    xenevtchn_unmask(handle_, static_cast<evtchn_port_t>(port));
+    const auto port = next();
+    if (!port) break;
+    unmask(*port);
   }
   return count;
 }

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "lib/base/result.hpp"
 
@@ -27,6 +28,10 @@ class EventChannels {
   void notify(evtchn_port_t port) { xenevtchn_notify(handle_, port); }
   // Takes every event that is waiting and lets its port deliver again; how many there were.
   uint32_t drain();
+
+  // The port of the next event that waits; it delivers no other before unmask().
+  std::optional<evtchn_port_t> next();
+  void unmask(evtchn_port_t port) { xenevtchn_unmask(handle_, port); }
 
   int fd() const { return xenevtchn_fd(handle_); }  // readable while an event waits; nonblocking
 

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <cstring>
 
 namespace netback {
 
@@ -23,8 +24,9 @@ Grants::~Grants() {
   xengnttab_close(handle_);
 }
 
-Result<MappedPage> Grants::map(uint32_t domain, uint32_t reference) {
-  void* page = xengnttab_map_grant_ref(handle_, domain, reference, PROT_READ | PROT_WRITE);
+Result<MappedPage> Grants::map(uint32_t domain, uint32_t reference, Access access) {
+  const int protection = access == Access::read_only ? PROT_READ : PROT_READ | PROT_WRITE;
+  void* page = xengnttab_map_grant_ref(handle_, domain, reference, protection);
   if (page == nullptr)
     return errno_error(fmt::format("cannot map grant {} of domain {}", reference, domain));
   return MappedPage(handle_, page);
@@ -36,17 +38,18 @@ bool Grants::copy(std::span<xengnttab_grant_copy_segment_t> segments) {
 }
 
 CopyPlan::CopyPlan(Direction direction, uint32_t segments_max)
-    : direction_(direction), segments_(segments_max) {
+    : direction_(direction), segments_(segments_max), staged_(segments_max) {
   vif_starts_.reserve(segments_max);
 }
 
 void CopyPlan::clear() {
-  count_ = 0;
+  count_ = staged_count_ = 0;
   vif_starts_.clear();
 }
 
-void CopyPlan::begin_vif(uint16_t domain) {
+void CopyPlan::begin_vif(uint16_t domain, const StagingTable* staging) {
   domain_ = domain;
+  staging_ = staging;
   if (!vif_starts_.empty() && vif_starts_.back() == count_) return;  // the last vif planned nothing
   NETBACK_CHECK(vif_starts_.size() < vif_starts_.capacity());
   vif_starts_.push_back(count_);
@@ -72,6 +75,8 @@ bool CopyPlan::add_pieces(uint32_t reference, uint32_t offset, uint8_t* local, u
 }
 
 uint32_t CopyPlan::run(Grants& grants) {
+  for (uint32_t i = 0; i < staged_count_; ++i)
+    std::memcpy(staged_[i].to, staged_[i].from, staged_[i].bytes);
   if (count_ == 0) return 0;
   if (grants.copy({segments_.data(), count_})) return 1;
   run_vif_by_vif(grants);

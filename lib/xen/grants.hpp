@@ -11,6 +11,7 @@
 #include "lib/base/check.hpp"
 #include "lib/base/result.hpp"
 #include "lib/netif/netif.hpp"
+#include "lib/xen/staging_table.hpp"
 
 namespace netback {
 
@@ -45,8 +46,9 @@ class Grants {
   Grants(const Grants&) = delete;
   Grants& operator=(const Grants&) = delete;
 
-  // Maps one page read-write. Errors name domain and reference.
-  Result<MappedPage> map(uint32_t domain, uint32_t reference);
+  enum class Access { read_only, read_write };
+  // Maps one page. Errors name domain and reference.
+  Result<MappedPage> map(uint32_t domain, uint32_t reference, Access access = Access::read_write);
 
   // One library call, one direction. False: the call failed and no status of it may be trusted
   // (the kernel presets them to okay and forgets those it did not run).
@@ -57,7 +59,8 @@ class Grants {
   xengnttab_handle* handle_;
 };
 
-// The grant copies of one direction in one turn: planned, run once, then asked.
+// The copies of one direction in one turn: planned, run once, then asked. Those whose page of the
+// guest is mapped are made here, the others by the hypervisor.
 class CopyPlan {
  public:
   enum class Direction { from_guest, to_guest };
@@ -66,7 +69,8 @@ class CopyPlan {
 
   void clear();
   // The segments from here on belong to another vif: the unit of a second try after a failed call.
-  void begin_vif(uint16_t domain);
+  // `staging`: those of its pages that are mapped, if any; until run() it stays.
+  void begin_vif(uint16_t domain, const StagingTable* staging = nullptr);
 
   // Plans one slot's bytes from or to `local`, cut where a local page ends (a straddling copy would
   // be two operations for the kernel anyway). False, and nothing planned, when the guest's side is
@@ -74,6 +78,7 @@ class CopyPlan {
   bool add(uint32_t reference, uint32_t offset, void* local, uint32_t bytes) {
     if (reference < netif::first_reference) return false;
     if (offset > netif::page_bytes || bytes > netif::page_bytes - offset) return false;
+    if (staging_ != nullptr && stage(reference, offset, local, bytes)) return true;
     const auto at_in_page = reinterpret_cast<uintptr_t>(local) % netif::page_bytes;
     if (at_in_page + bytes > netif::page_bytes || count_ == segments_.size()) [[unlikely]]
       return add_pieces(reference, offset, static_cast<uint8_t*>(local), bytes);
@@ -81,8 +86,9 @@ class CopyPlan {
     return true;
   }
 
-  // Runs everything in one call; when the call fails, once more vif by vif, so that only the vif
-  // at fault loses its frames. Returns the number of library calls made.
+  // Makes the copies from and to mapped pages. Runs everything else in one call; when the call
+  // fails, once more vif by vif, so that only the vif at fault loses its frames. Returns the number
+  // of library calls made.
   uint32_t run(Grants& grants);
 
   // Whether the segments [first, first + count) were all copied. After run().
@@ -93,13 +99,32 @@ class CopyPlan {
     return failed == GNTST_okay;
   }
 
-  uint32_t count() const { return count_; }
+  uint32_t count() const { return count_; }          // segments for the hypervisor
+  uint32_t staged() const { return staged_count_; }  // copies that need none
   uint32_t room() const { return static_cast<uint32_t>(segments_.size()) - count_; }
   std::span<const xengnttab_grant_copy_segment_t> segments() const {
     return {segments_.data(), count_};
   }
 
  private:
+  struct StagedCopy {
+    uint8_t* to;
+    const uint8_t* from;
+    uint32_t bytes;
+  };
+
+  // False: its page is not mapped so that we may.
+  bool stage(uint32_t reference, uint32_t offset, void* local, uint32_t bytes) {
+    const bool from_guest = direction_ == Direction::from_guest;
+    uint8_t* page = staging_->find(reference, !from_guest);
+    if (page == nullptr || staged_count_ == staged_.size()) return false;
+    uint8_t* guest = page + offset;
+    auto* ours = static_cast<uint8_t*>(local);
+    staged_[staged_count_++] =
+        from_guest ? StagedCopy{ours, guest, bytes} : StagedCopy{guest, ours, bytes};
+    __builtin_prefetch(guest);  // all of them before the first is copied
+    return true;
+  }
   bool add_pieces(uint32_t reference, uint32_t offset, uint8_t* local, uint32_t bytes);
   void run_vif_by_vif(Grants& grants);
 
@@ -120,6 +145,9 @@ class CopyPlan {
   uint32_t count_ = 0;
   std::vector<xengnttab_grant_copy_segment_t> segments_;
   std::vector<uint32_t> vif_starts_;
+  const StagingTable* staging_ = nullptr;
+  uint32_t staged_count_ = 0;
+  std::vector<StagedCopy> staged_;
 };
 
 }  // namespace netback

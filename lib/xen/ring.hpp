@@ -16,7 +16,7 @@
 namespace netback {
 
 // `Request` and `Response` share slots of the size of the larger one, behind a 64-byte header.
-template <class Request, class Response>
+template <class Request, class Response, uint32_t slot_count = netif::ring_slots>
 class BackRing {
  public:
   // A slot as it is in the page; an extra-info slot of the from_guest ring is one more view of it.
@@ -24,7 +24,7 @@ class BackRing {
     Request request;
     Response response;
   };
-  static constexpr uint32_t size = netif::ring_slots;
+  static constexpr uint32_t size = slot_count;
   static_assert((size & (size - 1)) == 0 && 64 + size * sizeof(Slot) <= netif::page_bytes);
 
   // Starts where the last backend stopped: requests from rsp_prod on are unanswered. Fails when
@@ -152,6 +152,8 @@ class BackRing {
 
 using FromGuestRing = BackRing<netif::FromGuestRequest, netif::FromGuestResponse>;
 using ToGuestRing = BackRing<netif::ToGuestRequest, netif::ToGuestResponse>;
+using ControlBackRing =
+    BackRing<netif::ControlRequest, netif::ControlResponse, netif::control_ring_slots>;
 static_assert(sizeof(FromGuestRing::Slot) == 12 && sizeof(ToGuestRing::Slot) == 8);
 
 }  // namespace netback

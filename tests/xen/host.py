@@ -263,13 +263,13 @@ class XenHost:
     # --- guests ---
 
     def create_guest(self, name, vifs=(), vcpus=1, memory=128, cpus=None, extra="", more="",
-                     timeout=120, wait=True):
+                     ramdisk="/boot/guest.cpio", timeout=120, wait=True):
         """Makes a PV guest with `xl create`; `vifs` are vif words of xl, `more` lines of its file.
 
         Raises CommandFailed with xl's output if xl refuses.
         """
         lines = [f'name="{name}"', 'type="pv"', 'kernel="/boot/vmlinux"',
-                 'ramdisk="/boot/guest.cpio"', f"memory={memory}", f"vcpus={vcpus}",
+                 f'ramdisk="{ramdisk}"', f"memory={memory}", f"vcpus={vcpus}",
                  f'extra="console=hvc0 rdinit=/init {FAST_BOOT} {extra}"',
                  f"vif={[str(vif) for vif in vifs]}",
                  'on_poweroff="destroy"', 'on_reboot="restart"', 'on_crash="destroy"', more]

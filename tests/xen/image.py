@@ -214,9 +214,9 @@ def common(tree, init):
     return image
 
 
-def guest_image(tree):
+def guest_image(tree, modules=GUEST_MODULES):
     image = common(tree, "guest-init")
-    image.modules(GUEST_MODULES, GUEST_MODULES_ON_DEMAND)
+    image.modules(modules, GUEST_MODULES_ON_DEMAND)
     return image
 
 

@@ -53,7 +53,8 @@ TEST_CASE("features_offered_are_exactly_those_of_the_first_version") {
       {"feature-rx-flip", "0"},
       {"feature-sg", "1"},
       {"feature-ipv6-csum-offload", "1"},
-      {"feature-split-event-channels", "1"}};
+      {"feature-split-event-channels", "1"},
+      {"feature-ctrl-ring", "1"}};
   CHECK(netback::offered_features() == expected);
 }
 
@@ -198,4 +199,58 @@ TEST_CASE("a_feature_key_is_0_or_1") {
     CHECK(refusal(linux_guest(), key, "0") == "agreed");
     CHECK(refusal(linux_guest(), key, "1") == "agreed");
   }
+}
+
+namespace {
+
+Keys control_ring_guest() {
+  Keys keys = linux_guest();
+  keys["ctrl-ring-ref"] = "770";
+  keys["event-channel-ctrl"] = "17";
+  return keys;
+}
+
+}  // namespace
+
+TEST_CASE("a_guest_without_a_control_ring_has_none") {
+  Keys guest = linux_guest();
+  guest["event-channel-ctrl"] = "nonsense";  // of no ring: not looked at
+  auto agreed = agree_with(guest);
+  REQUIRE(agreed);
+  CHECK(agreed.value().control_reference == 0);
+  CHECK(agreed.value().control_channel == 0);
+}
+
+TEST_CASE("a_control_ring_and_its_channel_are_read_beside_all_else") {
+  auto agreed = agree_with(control_ring_guest());
+  REQUIRE(agreed);
+  const Agreement& agreement = agreed.value();
+  CHECK(agreement.control_reference == 770);
+  CHECK(agreement.control_channel == 17);
+  CHECK(agreement.from_guest_reference == 768);
+  CHECK(agreement.to_guest_reference == 769);
+  CHECK(agreement.from_guest_channel == 15);
+  CHECK(agreement.to_guest_channel == 16);
+  CHECK(agreement.takes_chains);
+}
+
+TEST_CASE("a_control_ring_must_be_unreserved_and_no_other_ring") {
+  const Keys guest = control_ring_guest();
+  for (const std::string value : {"", "-1", "0x10", "4294967296", "1e3"})
+    CHECK(refusal(guest, "ctrl-ring-ref", value) ==
+          "ctrl-ring-ref is not a number: \"" + value + "\"");
+  CHECK(refusal(guest, "ctrl-ring-ref", "0") == "ctrl-ring-ref is reserved: 0");
+  CHECK(refusal(guest, "ctrl-ring-ref", "7") == "ctrl-ring-ref is reserved: 7");
+  CHECK(refusal(guest, "ctrl-ring-ref", "8") == "agreed");
+  CHECK(refusal(guest, "ctrl-ring-ref", "4294967295") == "agreed");
+  CHECK(refusal(guest, "ctrl-ring-ref", "768") == "ctrl-ring-ref is another ring's: 768");
+  CHECK(refusal(guest, "ctrl-ring-ref", "769") == "ctrl-ring-ref is another ring's: 769");
+}
+
+TEST_CASE("a_control_ring_s_channel_must_be_there_and_unreserved") {
+  const Keys guest = control_ring_guest();
+  CHECK(refusal_without(guest, "event-channel-ctrl") == "event-channel-ctrl is absent");
+  CHECK(refusal(guest, "event-channel-ctrl", "0") == "event-channel-ctrl is reserved: 0");
+  CHECK(refusal(guest, "event-channel-ctrl", "x") == "event-channel-ctrl is not a number: \"x\"");
+  CHECK(refusal(guest, "event-channel-ctrl", "1") == "agreed");
 }

@@ -33,6 +33,23 @@ TEST_CASE("messages: commands arrive in order and wake the worker") {
   mailbox.clear_worker_fd();  // harmless
 }
 
+TEST_CASE("messages: a table of mapped pages arrives with its queue, none as none") {
+  Mailbox mailbox;
+  // Nobody looks behind the pointers.
+  auto* queue = reinterpret_cast<GuestQueue*>(uintptr_t{64});
+  const StagingTable table({});
+  for (const StagingTable* sent : {&table, static_cast<const StagingTable*>(nullptr)}) {
+    REQUIRE(mailbox.post({.sequence = 5, .what = UseStaging{queue, sent}}));
+    Command command;
+    REQUIRE(mailbox.next_command(command));
+    CHECK(command.sequence == 5);
+    const auto* use = std::get_if<UseStaging>(&command.what);
+    REQUIRE(use != nullptr);
+    CHECK(use->queue == queue);
+    CHECK(use->table == sent);
+  }
+}
+
 TEST_CASE("messages: reports arrive in order and wake control") {
   Mailbox mailbox;
   mailbox.report(Acked{7});

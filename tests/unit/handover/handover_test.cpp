@@ -7,6 +7,7 @@
 #include <functional>
 #include <set>
 #include <thread>
+#include <vector>
 
 #include "dataplane/worker.hpp"
 #include "tests/unit/support/test_guest.hpp"
@@ -18,6 +19,7 @@ namespace {
 
 constexpr int handover_rounds = 100;
 constexpr uint16_t frames_per_round = 20;
+constexpr uint32_t staged_rounds = 200;  // a frame each, of a page of its own
 
 // The control thread's half: posts commands and waits for their acks.
 class Control {
@@ -45,6 +47,16 @@ class Control {
   uint32_t sequence_ = 0;
   std::set<uint32_t> acked_;
 };
+
+// A table of pages that are in a row, by the references from `first` on.
+std::unique_ptr<StagingTable> staging_of(TestGuest& guest, uint32_t first, uint32_t count) {
+  std::vector<StagingTable::Page> pages;
+  for (uint32_t reference = first; reference < first + count; ++reference)
+    pages.push_back({.bytes = FakeXen::instance().grants.at({guest.domain, reference}).page,
+                     .reference = reference,
+                     .writable = true});
+  return std::make_unique<StagingTable>(pages);
+}
 
 std::unique_ptr<ForwardTable> table_of(PortQueue& port, const std::vector<TestGuest*>& guests) {
   std::vector<ForwardTable::Vif> vifs;
@@ -106,6 +118,61 @@ TEST_CASE("handover: queues, tables and settings change hands under traffic") {
     CHECK(receiver.deliveries().size() == frames_per_round);
     CHECK(worker.counters().read(WorkerCounter::worker_turns) > 0);
   }
+  control.post_and_wait(DetachPort{&port});
+  control.post_and_wait(Stop{});
+  thread.join();
+  CHECK(pool->free_buffers() == pool->buffers());
+}
+
+// The one before is freed as soon as the worker acks the next, frames under way or not.
+TEST_CASE("handover: tables of mapped pages change hands under traffic") {
+  FakeXen::instance().reset();
+  auto pool = make_pool();
+  auto grants = std::move(Grants::open()).value();
+  auto events = std::move(EventChannels::open()).value();
+  Mailbox mailbox;
+  Worker worker({.spin_us = 20}, mailbox, *grants, *events, *pool);
+  std::thread thread([&] { worker.run(); });
+  Control control(mailbox);
+  PortQueue port{.port = 0};
+  control.post_and_wait(AttachPort{&port});
+  TestGuest sender(0, 7), receiver(1, 8);
+  for (TestGuest* guest : {&sender, &receiver})
+    control.post_and_wait(AttachQueue{guest->queue.get()});
+  const auto table = table_of(port, {&sender, &receiver});
+  control.post_and_wait(UseTable{table.get()});
+
+  // All pages are there before the worker looks for one.
+  receiver.post_buffers(staged_rounds);
+  std::vector<uint32_t> references;
+  for (uint32_t round = 0; round < staged_rounds; ++round)
+    references.push_back(
+        sender.data_page(make_frame(receiver.settings.mac, sender.settings.mac, 60)));
+  std::unique_ptr<StagingTable> sent, received;
+  for (uint32_t round = 0; round < staged_rounds; ++round) {
+    const uint32_t count = round % 3 == 2 ? 0 : staged_rounds;  // now and then none
+    auto next_sent = staging_of(sender, references[0], count);
+    auto next_received = staging_of(receiver, TestGuest::first_buffer_reference, count);
+    control.post_and_wait(UseStaging{sender.queue.get(), next_sent.get()});
+    sent = std::move(next_sent);
+    control.post_and_wait(UseStaging{receiver.queue.get(), next_received.get()});
+    received = std::move(next_received);
+    sender.put_slot(static_cast<uint16_t>(round), 60, 0, 0, references[round]);
+    if (sender.from_guest.push()) FakeXen::instance().kick(sender.queue->from_guest_port);
+  }
+  REQUIRE(soon([&] { return receiver.count(QueueCounter::to_guest_frames) == staged_rounds; }));
+  for (TestGuest* guest : {&sender, &receiver})
+    control.post_and_wait(UseStaging{guest->queue.get(), nullptr});
+  sent.reset(), received.reset();
+  CHECK(sender.count(QueueCounter::from_guest_staged_copies) > 0);
+  CHECK(receiver.count(QueueCounter::to_guest_staged_copies) > 0);
+
+  const auto without = table_of(port, {});
+  control.post_and_wait(UseTable{without.get()});
+  for (TestGuest* guest : {&sender, &receiver})
+    control.post_and_wait(DetachQueue{guest->queue.get(), false});
+  CHECK(sender.answers().size() == staged_rounds);
+  CHECK(receiver.deliveries().size() == staged_rounds);
   control.post_and_wait(DetachPort{&port});
   control.post_and_wait(Stop{});
   thread.join();

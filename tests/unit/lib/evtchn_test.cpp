@@ -5,6 +5,8 @@
 #include <poll.h>
 #include <catch2/catch.hpp>
 
+#include <set>
+
 #include "tests/unit/support/fake_xen.hpp"
 
 using namespace netback;
@@ -62,6 +64,29 @@ TEST_CASE("events: draining takes what waits and unmasks each port") {
   CHECK(events->drain() == 2);
   CHECK(xen.unmasked == 2);
   CHECK_FALSE(readable(events->fd()));
+}
+
+TEST_CASE("events: the next one is taken with its port, which is unmasked when told") {
+  FakeXen& xen = FakeXen::instance();
+  xen.reset();
+  auto events = EventChannels::open().value();
+  CHECK(events->next() == std::nullopt);
+  xen.kick(105);
+  xen.kick(106);
+  std::set<evtchn_port_t> ports;
+  for (int i = 0; i < 2; ++i) {
+    CHECK(readable(events->fd()));
+    const auto port = events->next();
+    REQUIRE(port);
+    ports.insert(*port);
+  }
+  CHECK(ports == std::set<evtchn_port_t>{105, 106});
+  CHECK(events->next() == std::nullopt);
+  CHECK_FALSE(readable(events->fd()));
+  CHECK(xen.unmasked == 0);
+  events->unmask(106);
+  CHECK(xen.unmasked == 1);
+  CHECK(xen.unmasked_last == 106);
 }
 
 TEST_CASE("events: a guest that kicks without end does not keep us draining") {  // XSA-332

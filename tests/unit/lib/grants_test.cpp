@@ -1,6 +1,7 @@
 // Mappings, and the plan of a turn's copies: bounds, cuts, and what a failed call means.
 #include "lib/xen/grants.hpp"
 
+#include <sys/mman.h>
 #include <catch2/catch.hpp>
 
 #include <algorithm>
@@ -40,6 +41,35 @@ TEST_CASE("grants: a mapped page is unmapped once") {
     CHECK(xen.grants.at({7, 100}).mapped == 1);
   }
   CHECK(xen.grants.at({7, 100}).mapped == 0);
+}
+
+TEST_CASE("grants: a page is mapped as it is asked for, to be read and written unless told") {
+  FakeXen& xen = FakeXen::instance();
+  xen.reset();
+  Page page;
+  xen.grant(7, 100, page.bytes);
+  auto grants = Grants::open().value();
+  CHECK(grants->map(7, 100).ok());
+  CHECK(grants->map(7, 100, Grants::Access::read_write).ok());
+  CHECK(grants->map(7, 100, Grants::Access::read_only).ok());
+  constexpr int both = PROT_READ | PROT_WRITE;
+  CHECK(xen.grants.at({7, 100}).maps == std::vector<int>{both, both, PROT_READ});
+  CHECK(xen.mapped(7) == 0);
+}
+
+TEST_CASE("grants: a page that the guest lets us read alone is mapped read-only or not at all") {
+  FakeXen& xen = FakeXen::instance();
+  xen.reset();
+  Page page;
+  xen.grant(7, 100, page.bytes, true);
+  auto grants = Grants::open().value();
+  const auto writable = grants->map(7, 100);
+  REQUIRE_FALSE(writable.ok());
+  CHECK(writable.error().message == "cannot map grant 100 of domain 7: Invalid argument");
+  CHECK(xen.mapped(7) == 0);
+  MappedPage mapped = std::move(grants->map(7, 100, Grants::Access::read_only)).value();
+  CHECK(mapped.data() == page.bytes);
+  CHECK(xen.mapped(7) == 1);
 }
 
 TEST_CASE("grants: errors name domain and reference") {

@@ -29,6 +29,7 @@ ControlHost::ControlHost() {
   store = made(Store::open());
   grants = made(Grants::open());
   events = made(EventChannels::open());
+  control_channels = made(EventChannels::open());
   pool = make_pool(2047);
   auto device = check_device(config.ports[0]);
   REQUIRE(device);
@@ -39,14 +40,18 @@ ControlHost::ControlHost() {
   REQUIRE(forwarding->attach_ports({&ports[0]->queue()}));
   REQUIRE(loop->add(
       mailbox.control_fd(), [this](uint32_t) { link->handle_reports(); }, EPOLLIN));
+  control_events = std::make_unique<ControlEvents>(*loop, *control_channels);
   world.reset(new VifWorld{.loop = *loop,
                            .store = *store,
                            .grants = *grants,
                            .events = *events,
+                           .control_events = *control_events,
                            .worker = *link,
                            .forwarding = *forwarding,
-                           .plans = {*store, config, vif_files, ports}});
+                           .plans = {*store, config, vif_files, ports},
+                           .state_directory = state_files.path()});
   watcher = std::make_unique<VifWatcher>(*world);
+  REQUIRE(control_events->start());
   REQUIRE(watcher->start());
   settle();
 }
@@ -122,6 +127,10 @@ void ControlHost::ack() {
     if (table_ != nullptr) CHECK(table_->segment(ports[0]->queue().port) != nullptr);
     table_ = use->table;
   }
+  if (const auto* use = std::get_if<UseStaging>(&taken_->what)) {
+    if (use->queue->staging != nullptr) CHECK(use->queue->staging->find(0, false) == nullptr);
+    use->queue->staging = use->table;
+  }
   mailbox.report(Acked{taken_->sequence});
   taken_.reset();
 }
@@ -136,6 +145,25 @@ void ControlHost::settle() {
     loop->run_once(Loop::Clock::duration::zero());
     if (nodes.transactions != before) quiet = 0;
   }
+}
+
+bool ControlHost::soon(const std::function<bool()>& done) {
+  const auto until = Loop::Clock::now() + std::chrono::seconds(2);
+  for (settle(); !done(); settle()) {
+    if (Loop::Clock::now() > until) return false;
+    loop->run_once(std::chrono::milliseconds(1));
+  }
+  return true;
+}
+
+void ControlHost::restart() {
+  bool drained = false;
+  watcher->drain([&] { drained = true; });
+  settle();
+  REQUIRE(drained);
+  watcher = std::make_unique<VifWatcher>(*world);
+  REQUIRE(watcher->start());
+  settle();
 }
 
 void ControlHost::quarantine(const VifId& id, Violation violation) {

@@ -4,6 +4,7 @@
 
 #include <catch2/catch.hpp>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -37,11 +38,16 @@ class ControlHost {
   // --- as the worker ---
   // The oldest command that was not acked, or nothing.
   const Command* next_command();
-  // Acks it. Reads the table that it replaces first, as a worker may until then.
+  // Acks it. Reads the table that it replaces first, as a worker may until then; a table of staged
+  // pages is the queue's from here on.
   void ack();
 
   // All that there is to do, timers of later excepted: loop, and worker if it is not held up.
   void settle();
+  // Settles until this is so, timers of later included; false: not within two seconds.
+  bool soon(const std::function<bool()>& done);
+  // Drains as for a restart; the watcher that comes then finds everything as a new daemon does.
+  void restart();
   void quarantine(const VifId& id, Violation violation = Violation::bad_extra_type);
 
   VifSession& vif(const VifId& id);
@@ -53,12 +59,15 @@ class ControlHost {
   FakeStore& nodes = FakeStore::instance();
   bool worker_runs = true;
   ConfigDirectory files;
+  ConfigDirectory state_files;  // the world's state_directory
   VifFiles vif_files{files.path()};
   DaemonConfig config;
   std::unique_ptr<Loop> loop;
   std::unique_ptr<Store> store;
   std::unique_ptr<Grants> grants;
-  std::unique_ptr<EventChannels> events;
+  std::unique_ptr<EventChannels> events;            // the worker's
+  std::unique_ptr<EventChannels> control_channels;  // where the fake's kicks go
+  std::unique_ptr<ControlEvents> control_events;
   std::unique_ptr<FramePool> pool;
   std::vector<std::unique_ptr<Port>> ports;
   Mailbox mailbox;

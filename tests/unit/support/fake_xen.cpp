@@ -1,6 +1,7 @@
 #include "tests/unit/support/fake_xen.hpp"
 
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <unistd.h>
 #include "lib/xen/c_api.hpp"
 
@@ -13,7 +14,7 @@ using netback::netif::page_bytes;
 using netback::test::FakeXen;
 
 struct xengntdev_handle {
-  std::map<void*, std::pair<uint16_t, uint32_t>> mapped;
+  std::multimap<void*, std::pair<uint16_t, uint32_t>> mapped;
 };
 struct xenevtchn_handle {
   int fd;
@@ -35,8 +36,15 @@ void FakeXen::reset() {
   operations_per_call.clear();
   notifications.clear();
   bound.clear();
-  event_reads = unmasked = 0;
+  event_reads = unmasked = unmasked_last = 0;
   pending_.clear();
+}
+
+uint32_t FakeXen::mapped(uint16_t domain, uint32_t first) const {
+  uint32_t count = 0;
+  for (const auto& [key, grant] : grants)
+    if (key.first == domain && key.second >= first) count += grant.mapped;
+  return count;
 }
 
 void FakeXen::kick(uint32_t port) {
@@ -95,14 +103,16 @@ int xengnttab_close(xengnttab_handle* handle) {
   return 0;
 }
 
-void* xengnttab_map_grant_ref(xengnttab_handle* handle, uint32_t domain, uint32_t reference, int) {
+void* xengnttab_map_grant_ref(xengnttab_handle* handle, uint32_t domain, uint32_t reference,
+                              int protection) {
   const auto grant = xen().grants.find({static_cast<uint16_t>(domain), reference});
-  if (grant == xen().grants.end()) {
+  if (grant == xen().grants.end() || (grant->second.read_only && (protection & PROT_WRITE) != 0)) {
     errno = EINVAL;
     return nullptr;
   }
   ++grant->second.mapped;
-  handle->mapped[grant->second.page] = grant->first;
+  grant->second.maps.push_back(protection);
+  handle->mapped.emplace(grant->second.page, grant->first);
   return grant->second.page;
 }
 
@@ -112,7 +122,8 @@ int xengnttab_unmap(xengnttab_handle* handle, void* page, uint32_t count) {
     errno = EINVAL;
     return -1;
   }
-  --xen().grants[at->second].mapped;
+  const auto grant = xen().grants.find(at->second);
+  if (grant != xen().grants.end()) --grant->second.mapped;  // or it was revoked meanwhile
   handle->mapped.erase(at);
   return 0;
 }
@@ -185,8 +196,9 @@ xenevtchn_port_or_error_t xenevtchn_pending(xenevtchn_handle* handle) {
   return port;
 }
 
-int xenevtchn_unmask(xenevtchn_handle*, evtchn_port_t) {
+int xenevtchn_unmask(xenevtchn_handle*, evtchn_port_t port) {
   ++xen().unmasked;
+  xen().unmasked_last = port;
   return 0;
 }
 

@@ -19,6 +19,7 @@ class FakeXen {
     uint8_t* page = nullptr;
     bool read_only = false;
     uint32_t mapped = 0;
+    std::vector<int> maps = {};  // the protection of each map so far: PROT_*
   };
 
   // The one that the C functions act on. reset() between tests.
@@ -26,7 +27,7 @@ class FakeXen {
   void reset();
 
   void grant(uint16_t domain, uint32_t reference, uint8_t* page, bool read_only = false) {
-    grants[{domain, reference}] = {page, read_only, 0};
+    grants[{domain, reference}] = {page, read_only};
   }
   void revoke(uint16_t domain, uint32_t reference) { grants.erase({domain, reference}); }
 
@@ -48,11 +49,16 @@ class FakeXen {
   std::map<uint32_t, uint32_t> notifications;               // by local port
   std::map<uint32_t, std::pair<uint32_t, uint32_t>> bound;  // local port -> domain, remote port
   uint32_t next_port = 100;
-  std::atomic<uint32_t> event_reads = 0;  // calls that asked for a waiting event
-  std::atomic<uint32_t> unmasked = 0;     // events whose port may deliver again
-  uint32_t open_handles = 0;              // of grants and of events; reset() leaves it
+  std::atomic<uint32_t> event_reads = 0;    // calls that asked for a waiting event
+  std::atomic<uint32_t> unmasked = 0;       // events whose port may deliver again
+  std::atomic<uint32_t> unmasked_last = 0;  // the last of these ports
+  uint32_t open_handles = 0;                // of grants and of events; reset() leaves it
 
-  // A guest's kick: the event waits until it is read. From any thread.
+  // Grants of a domain that are mapped, each as often as it is; of those from `first` on.
+  uint32_t mapped(uint16_t domain, uint32_t first = 0) const;
+
+  // A guest's kick: the event waits until it is read. From any thread. It goes to the handle that
+  // was opened last, whichever bound the port, and no port is ever masked.
   void kick(uint32_t port);
   // The next waiting event's port, or -1; the C functions' own.
   int take_event(int fd);

@@ -121,6 +121,16 @@ class TestGuest {
   uint32_t posted_buffer(uint32_t position) const { return position - start; }
   const uint8_t* buffer(uint32_t index) const { return buffers_.at(index)->bytes; }
 
+  // Its page of this reference is mapped from here on, as after an ADD_GREF_MAPPING.
+  void stage(uint32_t reference, bool writable = true) {
+    uint8_t* page = FakeXen::instance().grants.at({domain, reference}).page;
+    staged_.push_back({.bytes = page, .reference = reference, .writable = writable});
+    staging_ = std::make_unique<StagingTable>(staged_);
+    queue->staging = staging_.get();
+  }
+  // A page that data_page() made, counted from 0 on.
+  uint8_t* page(uint32_t index) { return pages_.at(index)->bytes; }
+
   // Everything answered so far on the from_guest ring.
   std::vector<netif::FromGuestResponse> answers() {
     std::vector<netif::FromGuestResponse> all;
@@ -149,6 +159,8 @@ class TestGuest {
   Page common_page_;  // what put_slot() refers to
   std::vector<std::unique_ptr<Page>> pages_;
   std::vector<std::unique_ptr<Page>> buffers_;
+  std::vector<StagingTable::Page> staged_;
+  std::unique_ptr<StagingTable> staging_;
 
  public:
   FromGuestFrontRing from_guest;

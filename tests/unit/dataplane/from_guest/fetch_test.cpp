@@ -280,3 +280,120 @@ TEST_CASE("fetch: what the guest changes after the look changes nothing") {  // 
   CHECK(answers[0].id == 21);
   CHECK(g.take_frames() == std::vector<Bytes>{frame});
 }
+
+TEST_CASE("fetch: a frame of a page that is mapped arrives whole without a call") {
+  OneGuest g;
+  const Bytes frame = plain_frame(60);
+  const uint32_t reference = g.guest.data_page(frame, 17);
+  g.guest.stage(reference, false);  // as guests map what they send
+  g.guest.from_guest.put({.gref = reference, .offset = 17, .flags = 0, .id = 4, .size = 60});
+  g.send();
+  CHECK(g.take_frames() == std::vector<Bytes>{frame});
+  CHECK(g.statuses() == std::vector<int>{NETIF_RSP_OKAY});
+  CHECK(xen().copy_calls == 0);
+  CHECK(g.guest.count(QueueCounter::from_guest_staged_copies) == 1);
+  CHECK(g.guest.count(QueueCounter::from_guest_copy_calls) == 0);
+  CHECK(g.guest.count(QueueCounter::from_guest_copy_slots) == 0);
+  CHECK(g.count(WorkerCounter::worker_from_guest_copy_calls) == 0);
+  CHECK(g.count(WorkerCounter::worker_from_guest_copy_slots) == 0);
+}
+
+TEST_CASE("fetch: a mapped page that fills two buffers is two copies, turn after turn") {
+  OneGuest g;
+  g.guest.settings.frame_bytes_max = 65535;
+  const Bytes frame = plain_frame(3000);
+  const uint32_t reference = g.guest.data_page(frame);
+  g.guest.stage(reference, false);
+  for (uint16_t turn = 1; turn <= 3; ++turn) {
+    g.guest.put_slot(turn, 3000, 0, 0, reference);
+    g.send();
+    CHECK(g.take_frames() == std::vector<Bytes>{frame});
+    CHECK(g.guest.count(QueueCounter::from_guest_staged_copies) == 2 * turn);
+  }
+  CHECK(xen().copy_calls == 0);
+}
+
+TEST_CASE("fetch: one frame of a mapped page and of another arrives whole") {
+  for (const uint32_t staged : {0u, 1u}) {
+    OneGuest g;
+    const Bytes frame = plain_frame(300);
+    g.guest.put_chain(frame, {100, 200}, 1);
+    g.guest.stage(TestGuest::first_data_reference + 1 + staged, false);
+    g.send();
+    CHECK(g.take_frames() == std::vector<Bytes>{frame});
+    CHECK(g.statuses() == std::vector<int>{NETIF_RSP_OKAY, NETIF_RSP_OKAY});
+    CHECK(xen().operations_per_call == std::vector<uint32_t>{1});
+    CHECK(g.guest.count(QueueCounter::from_guest_staged_copies) == 1);
+    CHECK(g.guest.count(QueueCounter::from_guest_copy_calls) == 1);
+    CHECK(g.guest.count(QueueCounter::from_guest_copy_slots) == 2);  // counted frame by frame
+  }
+}
+
+TEST_CASE("fetch: copy calls are counted at the queues that they carried slots of") {
+  for (const bool staged_first : {true, false}) {
+    FromGuestStages stages;
+    TestGuest staged(0, 7), copied(1, 8);
+    stages.queues.add(staged_first ? *staged.queue : *copied.queue);
+    stages.queues.add(staged_first ? *copied.queue : *staged.queue);
+    for (TestGuest* guest : {&staged, &copied}) {
+      guest->put_chain(plain_frame(100, uint8_t(guest->domain)), {60, 40}, 1);
+      guest->put_frame(plain_frame(61, uint8_t(guest->domain)), 3);
+      guest->from_guest.push();
+    }
+    for (uint32_t i = 1; i <= 3; ++i) staged.stage(TestGuest::first_data_reference + i, false);
+    copied.stage(TestGuest::first_data_reference + 3, false);
+    stages.run();
+    auto frames = stages.take_frames();
+    if (!staged_first) std::swap(frames[0], frames[2]), std::swap(frames[1], frames[3]);
+    CHECK(frames == std::vector<Bytes>{plain_frame(100, 7), plain_frame(61, 7), plain_frame(100, 8),
+                                       plain_frame(61, 8)});
+    CHECK(xen().operations_per_call == std::vector<uint32_t>{2});
+    CHECK(staged.count(QueueCounter::from_guest_staged_copies) == 3);
+    CHECK(staged.count(QueueCounter::from_guest_copy_calls) == 0);
+    CHECK(staged.count(QueueCounter::from_guest_copy_slots) == 0);
+    CHECK(copied.count(QueueCounter::from_guest_staged_copies) == 1);
+    CHECK(copied.count(QueueCounter::from_guest_copy_calls) == 1);
+    CHECK(copied.count(QueueCounter::from_guest_copy_slots) == 2);
+    CHECK(stages.count(WorkerCounter::worker_from_guest_copy_calls) == 1);
+    CHECK(stages.count(WorkerCounter::worker_from_guest_copy_slots) == 2);
+  }
+}
+
+TEST_CASE("fetch: a mapped page of one guest is no page of another with the same reference") {
+  FromGuestStages stages;
+  TestGuest a(0, 7), b(1, 8);
+  for (TestGuest* guest : {&a, &b}) {
+    stages.queues.add(*guest->queue);
+    guest->put_frame(plain_frame(60, uint8_t(guest->domain)), 1);
+    guest->from_guest.push();
+  }
+  a.stage(TestGuest::first_data_reference + 1);
+  stages.run();
+  CHECK(stages.take_frames() == std::vector<Bytes>{plain_frame(60, 7), plain_frame(60, 8)});
+  CHECK(b.count(QueueCounter::from_guest_staged_copies) == 0);
+}
+
+TEST_CASE("fetch: a failed call drops no frame whose pages are all mapped") {
+  OneGuest g;
+  g.guest.put_frame(plain_frame(60), 1);
+  g.guest.put_frame(plain_frame(61), 2);
+  g.guest.stage(TestGuest::first_data_reference + 1, false);
+  xen().failing_domain = 7;
+  g.send();
+  xen().failing_domain = -1;
+  CHECK(g.statuses() == std::vector<int>{NETIF_RSP_OKAY, NETIF_RSP_ERROR});
+  CHECK(g.take_frames() == std::vector<Bytes>{plain_frame(60)});
+}
+
+TEST_CASE("fetch: what the guest writes into a mapped page afterwards is in no frame of ours") {
+  OneGuest g;
+  const Bytes frame = plain_frame(60);
+  g.guest.put_frame(frame, 1);
+  g.guest.stage(TestGuest::first_data_reference + 1, false);
+  g.guest.from_guest.push();
+  REQUIRE(g.fetch());
+  std::memset(g.guest.page(0), 0xdd, 4096);
+  from_guest::inspect(g.batch, g.frames);
+  from_guest::respond(g.batch, g.holding, *g.events);
+  CHECK(g.take_frames() == std::vector<Bytes>{frame});
+}

@@ -10,6 +10,12 @@
 using namespace netback;
 using namespace netback::test;
 
+namespace {
+
+constexpr uint32_t first_buffer = TestGuest::first_buffer_reference;
+
+}  // namespace
+
 TEST_CASE("copy: an empty backlog plans nothing") {  // FBT 28, 35
   ToGuestStages s;
   s.guest.post_buffers(4);
@@ -231,4 +237,93 @@ TEST_CASE("copy: an empty backlog never stalls") {
   GuestQueue* const queues[] = {s.guest.queue.get()};
   to_guest::drop_stalled(queues, UINT64_MAX);
   CHECK_FALSE(s.guest.queue->stalled);
+}
+
+TEST_CASE("copy: a frame for mapped buffers arrives whole without a call") {
+  ToGuestStages s;
+  const Bytes frame = plain_frame(5000);
+  s.guest.post_buffers(2);
+  for (uint32_t i = 0; i < 2; ++i) s.guest.stage(first_buffer + i);
+  s.queue_frame(frame, 2000);
+  s.run();
+  const auto answers = s.guest.deliveries();
+  REQUIRE(answers.size() == 2);
+  CHECK(answers[0].status == 4096);
+  CHECK(answers[1].status == 904);
+  CHECK(std::memcmp(s.guest.buffer(0), frame.data(), 4096) == 0);
+  CHECK(std::memcmp(s.guest.buffer(1), frame.data() + 4096, 904) == 0);
+  CHECK(s.guest.buffer(1)[904] == 0xee);  // H37
+  CHECK(xen().copy_calls == 0);
+  CHECK(s.guest.count(QueueCounter::to_guest_staged_copies) == 4);  // cut at 2000, 4000 and 4096
+  CHECK(s.guest.count(QueueCounter::to_guest_frames) == 1);
+  CHECK(s.guest.count(QueueCounter::to_guest_copy_calls) == 0);
+  CHECK(s.guest.count(QueueCounter::to_guest_copy_slots) == 0);
+  CHECK(s.count(WorkerCounter::worker_to_guest_copy_calls) == 0);
+  CHECK(s.count(WorkerCounter::worker_to_guest_copy_slots) == 0);
+}
+
+TEST_CASE("copy: one frame for a mapped buffer and another arrives whole") {
+  for (const uint32_t staged : {0u, 1u}) {
+    ToGuestStages s;
+    const Bytes frame = plain_frame(4096 + 60);
+    s.guest.post_buffers(2);
+    s.guest.stage(first_buffer + staged);
+    s.queue_frame(frame);
+    s.run();
+    CHECK(s.guest.deliveries().size() == 2);
+    CHECK(std::memcmp(s.guest.buffer(0), frame.data(), 4096) == 0);
+    CHECK(std::memcmp(s.guest.buffer(1), frame.data() + 4096, 60) == 0);
+    CHECK(xen().copy_calls == 1);
+    CHECK(s.guest.count(QueueCounter::to_guest_staged_copies) > 0);
+    CHECK(s.guest.count(QueueCounter::to_guest_copy_calls) == 1);
+    CHECK(s.guest.count(QueueCounter::to_guest_copy_slots) == 2);  // counted frame by frame
+  }
+}
+
+TEST_CASE("copy: calls are counted at the queues that they carried slots of") {
+  for (const bool staged_first : {true, false}) {
+    ToGuestStages s;
+    TestGuest& other = s.add_guest();
+    TestGuest& staged = staged_first ? s.guest : other;
+    TestGuest& copied = staged_first ? other : s.guest;
+    for (TestGuest* guest : {&s.guest, &other}) {
+      guest->post_buffers(4);
+      s.queue_frame(plain_frame(60, uint8_t(guest->domain)), *guest);
+      s.queue_frame(plain_frame(4097, uint8_t(guest->domain)), *guest);
+      s.queue_frame(plain_frame(61, uint8_t(guest->domain)), *guest);
+    }
+    for (uint32_t i = 0; i < 4; ++i) staged.stage(first_buffer + i);
+    copied.stage(first_buffer);  // its first frame
+    s.run();
+    for (TestGuest* guest : {&s.guest, &other}) {
+      const auto domain = static_cast<uint8_t>(guest->domain);
+      CHECK(guest->deliveries().size() == 4);
+      CHECK(std::memcmp(guest->buffer(0), plain_frame(60, domain).data(), 60) == 0);
+      CHECK(std::memcmp(guest->buffer(1), plain_frame(4097, domain).data(), 4096) == 0);
+      CHECK(std::memcmp(guest->buffer(3), plain_frame(61, domain).data(), 61) == 0);
+    }
+    CHECK(xen().copy_calls == 1);
+    CHECK(staged.count(QueueCounter::to_guest_staged_copies) > 3);
+    CHECK(staged.count(QueueCounter::to_guest_copy_calls) == 0);
+    CHECK(staged.count(QueueCounter::to_guest_copy_slots) == 0);
+    CHECK(copied.count(QueueCounter::to_guest_staged_copies) == 1);
+    CHECK(copied.count(QueueCounter::to_guest_copy_calls) == 1);
+    CHECK(copied.count(QueueCounter::to_guest_copy_slots) == 3);
+    CHECK(s.count(WorkerCounter::worker_to_guest_copy_calls) == 1);
+    CHECK(s.count(WorkerCounter::worker_to_guest_copy_slots) == 3);
+  }
+}
+
+TEST_CASE("copy: as many frames as a turn has room for all go to mapped buffers") {
+  ToGuestStages s;
+  s.guest.post_buffers(limits::queue_to_guest_slots_max);
+  for (uint32_t i = 0; i < limits::queue_to_guest_slots_max; ++i) {
+    s.guest.stage(first_buffer + i);
+    s.queue_frame(plain_frame(60, uint8_t(i)));
+  }
+  s.run();
+  CHECK(xen().copy_calls == 0);
+  CHECK(s.guest.deliveries().size() == limits::queue_to_guest_slots_max);
+  for (uint32_t i = 0; i < limits::queue_to_guest_slots_max; ++i)
+    CHECK(std::memcmp(s.guest.buffer(i), plain_frame(60, uint8_t(i)).data(), 60) == 0);
 }

@@ -93,6 +93,22 @@ TEST_CASE("respond: a failed copy is ERROR and the next request untouched") {  /
   CHECK(s.guest.count(QueueCounter::to_guest_frames) == 0);
 }
 
+TEST_CASE("respond: a mapped buffer that we may only read is ERROR and keeps its bytes") {
+  ToGuestStages s;
+  s.guest.post_buffers(1, 5, true);
+  s.guest.post_buffers(1, 6);
+  s.guest.stage(TestGuest::first_buffer_reference, false);
+  s.guest.stage(TestGuest::first_buffer_reference + 1, true);
+  s.queue_frame(plain_frame(60));
+  s.queue_frame(plain_frame(61));
+  s.run();
+  CHECK(statuses(s.guest) == std::vector<int>{NETIF_RSP_ERROR, 61});
+  CHECK(Bytes(s.guest.buffer(0), s.guest.buffer(0) + 4096) == Bytes(4096, 0xee));
+  CHECK(s.guest.count(QueueCounter::to_guest_drop_copy_failed_frames) == 1);
+  CHECK(s.guest.count(QueueCounter::to_guest_frames) == 1);
+  CHECK(s.guest.count(QueueCounter::to_guest_staged_copies) == 1);
+}
+
 TEST_CASE("respond: a frame with one bad slot is ERROR on all of them, the next one arrives") {
   for (uint32_t bad = 0; bad < 3; ++bad) {  // H41
     ToGuestStages s;
