@@ -251,8 +251,19 @@ TEST_CASE("control_ring_work_that_takes_long_is_followed_by_a_pause_of_nine_time
   xen().during_copy = nullptr;
 }
 
-TEST_CASE(
-    "control_ring_work_for_a_request_that_waited_for_the_worker_is_followed_by_such_a_pause") {
+TEST_CASE("control_ring_a_pause_that_is_due_is_not_cut_short_by_the_worker_s_ack") {
+  ControlHost host;
+  ControlGuest guest(host);
+  guest.connect().rest();
+  xen().during_copy = [] { std::this_thread::sleep_for(std::chrono::milliseconds(3)); };
+  const auto began = Loop::Clock::now();
+  CHECK(guest.ask(add_pages, guest.pages(1)).status == success);
+  xen().during_copy = nullptr;
+  CHECK(guest.ask(get_size).status == success);
+  CHECK(Loop::Clock::now() - began >= std::chrono::milliseconds(30));
+}
+
+TEST_CASE("control_ring_work_after_the_worker_s_ack_is_followed_by_such_a_pause") {
   ControlHost host;
   ControlGuest guest(host);
   guest.connect();
