@@ -34,9 +34,10 @@ def class_of(before, after):
 
 
 def sides(direction, size):
-    """Ours, the limit of one way, and each ring of the rival with and without vector
-    instructions."""
-    yield Ours()
+    """Ours, without and with pages that stay mapped, the limit of one way, and each ring of the
+    rival with and without vector instructions."""
+    yield Ours(staging=False)
+    yield Ours(staging=True)
     if direction != "both":
         yield RingLimit()
     for ring in ("split", "packed"):
@@ -65,28 +66,32 @@ def measure_case(name, options):
 
 
 def rows_of(name, takers, classes, windows_min):
-    """A row for each class and ring; the better half of a ring's two is the one compared. The limit
-    is a row of its own and stands in the others."""
+    """A row for each class, ring and kind of ours; the better half of a ring's two is the one
+    compared. The limit is a row of its own and stands in the others."""
     for classed, values in sorted(classes.items()):
         limit = next((values[position] for position, side in enumerate(takers)
                       if isinstance(side, RingLimit) and position in values), [])
         more = {"rtt_class": classed}
-        if classed != "mixed" and 0 in values and len(limit) >= windows_min:
-            top = statistics.median(limit)
-            more |= {"limit": round(top), "limit_pct": round(
-                100 * statistics.median(values[0]) / top, 1)}
-            yield report.row(name.replace("lab_", "lab_limit_"), "frames/s", "more", values[0],
-                             limit, "ring_limit", **more)
+        best = {}
         for ring in ("split", "packed"):
             rivals = [values[position] for position, side in enumerate(takers)
                       if side.name == f"vhost-user-{ring}" and position in values]
-            ours = values.get(0, [])
-            best = max(rivals, key=statistics.median, default=[])
-            if classed == "mixed" or min(len(ours), len(best)) < windows_min:
-                say(f"{name} {classed}, {ring}: {len(ours)} windows of ours, {len(best)} of the "
-                    "rival's: no row")
-                continue
-            yield report.row(name, "frames/s", "more", ours, best, f"vhost-user-{ring}", **more)
+            best[ring] = max(rivals, key=statistics.median, default=[])
+        for position, suffix in ((0, ""), (1, "_staged")):
+            ours = values.get(position, [])
+            if classed != "mixed" and ours and len(limit) >= windows_min:
+                top = statistics.median(limit)
+                more |= {"limit": round(top),
+                         "limit_pct": round(100 * statistics.median(ours) / top, 1)}
+                yield report.row(name.replace("lab_", "lab_limit_") + suffix, "frames/s", "more",
+                                 ours, limit, "ring_limit", **more)
+            for ring, rival in best.items():
+                if classed == "mixed" or min(len(ours), len(rival)) < windows_min:
+                    say(f"{name}{suffix} {classed}, {ring}: {len(ours)} windows of ours, "
+                        f"{len(rival)} of the rival's: no row")
+                    continue
+                yield report.row(f"{name}{suffix}", "frames/s", "more", ours, rival,
+                                 f"vhost-user-{ring}", **more)
 
 
 def against_vhost_user(chosen, options, windows_min):

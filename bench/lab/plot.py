@@ -11,6 +11,7 @@ import sys
 DIRECTIONS = {"from_guest": "from the guest", "to_guest": "to the guest",
               "both": "both ways, the sum"}
 BARS = [("ours", "dpdk-netback", "#1f6fb4"),
+        ("ours-staged", "dpdk-netback, pages mapped", "#7fb3dc"),
         ("vhost-user-split", "vhost-user, split ring", "#e08214"),
         ("vhost-user-packed", "vhost-user, packed ring", "#b2abd2")]
 LIMIT = "limit"
@@ -22,11 +23,13 @@ def groups_of(rows):
     found = {}
     for row in rows:
         words = row["case"].removeprefix("lab_").removeprefix("limit_")
+        ours = "ours-staged" if words.endswith("_staged") else "ours"
+        words = words.removesuffix("_staged")
         direction, size = words.rsplit("_", 1)
         if direction not in DIRECTIONS:  # of many vifs
             continue
         group = found.setdefault(direction, {}).setdefault((int(size), row["rtt_class"]), {})
-        group["ours"] = row["ours"]
+        group[ours] = row["ours"]
         group[LIMIT if row["peer_name"] == "ring_limit" else row["peer_name"]] = row["peer"]
     return {direction: dict(sorted(found[direction].items()))
             for direction in DIRECTIONS if direction in found}

@@ -79,10 +79,12 @@ class RingLimit:
 
 
 class Ours:
-    """The daemon and netfront-pktgen."""
-    name = "ours"
-
+    """The daemon and netfront-pktgen: a grant copy for each frame, or pages that stay mapped."""
     VERBS = {"from_guest": "send", "to_guest": "receive", "both": "both"}
+
+    def __init__(self, staging):
+        self.name = "ours-staged" if staging else "ours"
+        self.options = ["--staging"] if staging else []
 
     def window(self, direction, size, seconds):
         """Frames per second that the worker moved in the middle of a stream."""
@@ -95,7 +97,7 @@ class Ours:
             verb = [self.VERBS[direction]]
             if direction != "to_guest":
                 verb += ["--size", size]
-            guest = lab.pktgen("g1", *verb, pin=GUEST_CPU)
+            guest = lab.pktgen("g1", *self.options, *verb, pin=GUEST_CPU)
             time.sleep(WARM_UP_S)
             began, first = time.monotonic(), lab.count("g1", *counters)
             time.sleep(seconds)
