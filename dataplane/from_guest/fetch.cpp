@@ -64,6 +64,48 @@ void plan_frame(FromGuestBatch& batch, GuestFrame& frame, rte_mbuf* chain) {
   frame.copy_count = static_cast<uint8_t>(batch.copies.count() - frame.first_copy);
 }
 
+// Most frames are one slot that fits one buffer.
+bool is_short(const GuestFrame& frame) {
+  return frame.slot_count == 1 + frame.extra_count && frame.bytes <= FramePool::buffer_bytes;
+}
+
+void plan_short(FromGuestBatch& batch, GuestFrame& frame, rte_mbuf* buffer) {
+  const auto& slot = batch.slots[frame.first_slot].request;
+  buffer->pkt_len = buffer->data_len = frame.bytes;
+  frame.first_copy = static_cast<uint16_t>(batch.copies.count());
+  NETBACK_CHECK(
+      batch.copies.add(slot.gref, slot.offset, rte_pktmbuf_mtod(buffer, void*), frame.bytes));
+  frame.copy_count = static_cast<uint8_t>(batch.copies.count() - frame.first_copy);
+}
+
+// Takes the slots of a run and plans the copies of its frames into the next buffers. How many slots
+// the hypervisor has a part in.
+uint32_t plan_run(FromGuestBatch& batch, SlotRun& run, rte_mbuf* const*& next_buffer) {
+  if (run.frame_count > 0) batch.copies.begin_vif(run.queue->domain, run.queue->staging);
+  const uint32_t staged_before = batch.copies.staged(), copies_before = batch.copies.count();
+  uint32_t copied_slots = 0;
+  for (uint32_t f = run.first_frame; f < uint32_t{run.first_frame} + run.frame_count; ++f) {
+    GuestFrame& frame = batch.frames[f];
+    run.taken_slots = static_cast<uint16_t>(run.taken_slots + frame.slot_count);
+    if (!frame.good()) continue;
+    if (is_short(frame)) [[likely]] {
+      batch.mbufs[f] = *next_buffer++;
+      plan_short(batch, frame, batch.mbufs[f]);
+    } else {
+      const uint32_t count = buffers_for(frame);
+      batch.mbufs[f] = make_chain(next_buffer, count, frame.bytes);
+      next_buffer += count;
+      plan_frame(batch, frame, batch.mbufs[f]);
+    }
+    if (frame.copy_count > 0) copied_slots += frame.slot_count - frame.extra_count;
+  }
+  run.grant_copied = batch.copies.count() > copies_before;
+  if (const uint32_t staged = batch.copies.staged() - staged_before; staged > 0)
+    run.queue->counters.add(QueueCounter::from_guest_staged_copies, staged);
+  run.queue->from_guest.take(run.taken_slots);
+  return copied_slots;
+}
+
 // Leaves in the rings what there are no buffers for, run by run; the buffers that are needed then.
 uint32_t shorten_to(FromGuestBatch& batch, uint32_t buffers_max) {
   uint32_t buffers = 0;
@@ -128,26 +170,10 @@ bool fetch(FromGuestBatch& batch, FramePool& pool, Grants& grants, WorkerCounter
     enough = false;
     wanted = shorten_to(batch, std::min(wanted - 1, pool.free_buffers()));
   }
-  uint32_t next_buffer = 0, copied_slots = 0;
-  for (uint32_t r = 0; r < batch.run_count; ++r) {
-    SlotRun& run = batch.runs[r];
-    if (run.frame_count > 0) batch.copies.begin_vif(run.queue->domain, run.queue->staging);
-    const uint32_t staged_before = batch.copies.staged(), copies_before = batch.copies.count();
-    for (uint32_t f = run.first_frame; f < uint32_t{run.first_frame} + run.frame_count; ++f) {
-      GuestFrame& frame = batch.frames[f];
-      run.taken_slots = static_cast<uint16_t>(run.taken_slots + frame.slot_count);
-      if (!frame.good()) continue;
-      const uint32_t count = buffers_for(frame);
-      batch.mbufs[f] = make_chain(&buffers[next_buffer], count, frame.bytes);
-      next_buffer += count;
-      plan_frame(batch, frame, batch.mbufs[f]);
-      if (frame.copy_count > 0) copied_slots += frame.slot_count - frame.extra_count;
-    }
-    run.grant_copied = batch.copies.count() > copies_before;
-    if (const uint32_t staged = batch.copies.staged() - staged_before; staged > 0)
-      run.queue->counters.add(QueueCounter::from_guest_staged_copies, staged);
-    run.queue->from_guest.take(run.taken_slots);
-  }
+  rte_mbuf* const* next_buffer = buffers.data();
+  uint32_t copied_slots = 0;
+  for (uint32_t r = 0; r < batch.run_count; ++r)
+    copied_slots += plan_run(batch, batch.runs[r], next_buffer);
   const uint32_t calls = batch.copies.run(grants);
   if (calls > 0) count_copies(batch, calls, copied_slots, counters);
   drop_failed(batch);
