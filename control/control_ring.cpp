@@ -16,10 +16,10 @@ constexpr int requests_at_once = 16;  // of one ring
 constexpr auto pause_min = 1ms;
 constexpr int pause_per_work = 9;
 
-// The queue of a request, and the list of those that have one.
-bool asks_well(const netif::ControlRequest& request) {
-  return request.data[0] == 0 && request.data[2] > 0 &&
-         request.data[2] <= netif::static_grants_per_list;
+// Entries of the list that a request names; 0: no such queue, or more than a list may have.
+uint32_t entries_of(const netif::ControlRequest& request) {
+  const bool possible = request.data[0] == 0 && request.data[2] <= netif::static_grants_per_list;
+  return possible ? request.data[2] : 0;
 }
 
 Loop::Clock::duration pause_after(Loop::Clock::time_point started) {
@@ -90,7 +90,7 @@ void ControlRing::stop() {
 }
 
 void ControlRing::handle_event() {
-  if (!timer_ && !waits_for_worker_ && !stopped_) serve();
+  if (!timer_) serve();
 }
 
 // Outline: a few requests; then a pause, however many events or requests wait.
@@ -121,7 +121,7 @@ void ControlRing::serve_later(Loop::Clock::duration delay) {
     timer_.reset();
     if (waits_for_worker_) return;
     place_.events.channels().unmask(port_.port());
-    if (ring_->available() != 0U || ring_->arm()) serve();
+    if (ring_->arm()) serve();
   });
 }
 
@@ -151,7 +151,7 @@ bool ControlRing::copy_list(CopyPlan::Direction direction, const Request& reques
 }
 
 void ControlRing::add_pages(const Request& request) {
-  std::vector<netif::StaticGrant> list(asks_well(request) ? request.data[2] : 0);
+  std::vector<netif::StaticGrant> list(entries_of(request));
   if (list.empty() || !copy_list(CopyPlan::Direction::from_guest, request, list) ||
       !staging_.add(list))
     return answer(request, XEN_NETIF_CTRL_STATUS_INVALID_PARAMETER);
@@ -160,8 +160,7 @@ void ControlRing::add_pages(const Request& request) {
 
 // The guest takes its grants back once it has the answer: nothing is mapped by then.
 void ControlRing::remove_pages(const Request& request) {
-  auto list =
-      std::make_shared<std::vector<netif::StaticGrant>>(asks_well(request) ? request.data[2] : 0);
+  auto list = std::make_shared<std::vector<netif::StaticGrant>>(entries_of(request));
   if (list->empty() || !copy_list(CopyPlan::Direction::from_guest, request, *list))
     return answer(request, XEN_NETIF_CTRL_STATUS_INVALID_PARAMETER);
   auto removed = std::make_shared<std::vector<MappedPage>>(staging_.remove(*list));

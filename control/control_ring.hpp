@@ -77,8 +77,6 @@ class ControlRing {
 
  private:
   using Request = netif::ControlRequest;
-  using Response = netif::ControlResponse;
-  using Answered = std::function<void()>;
 
   explicit ControlRing(Place place)
       : place_(std::move(place)), staging_(place_.grants, place_.queue.domain, place_.file) {}

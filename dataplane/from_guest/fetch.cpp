@@ -82,7 +82,7 @@ void plan_short(FromGuestBatch& batch, GuestFrame& frame, rte_mbuf* buffer) {
 // the hypervisor has a part in.
 uint32_t plan_run(FromGuestBatch& batch, SlotRun& run, rte_mbuf* const*& next_buffer) {
   if (run.frame_count > 0) batch.copies.begin_vif(run.queue->domain, run.queue->staging);
-  const uint32_t staged_before = batch.copies.staged(), copies_before = batch.copies.count();
+  const uint32_t staged_before = batch.copies.staged();
   uint32_t copied_slots = 0;
   for (uint32_t f = run.first_frame; f < uint32_t{run.first_frame} + run.frame_count; ++f) {
     GuestFrame& frame = batch.frames[f];
@@ -99,7 +99,7 @@ uint32_t plan_run(FromGuestBatch& batch, SlotRun& run, rte_mbuf* const*& next_bu
     }
     if (frame.copy_count > 0) copied_slots += frame.slot_count - frame.extra_count;
   }
-  run.grant_copied = batch.copies.count() > copies_before;
+  run.grant_copied = copied_slots > 0;
   if (const uint32_t staged = batch.copies.staged() - staged_before; staged > 0)
     run.queue->counters.add(QueueCounter::from_guest_staged_copies, staged);
   run.queue->from_guest.take(run.taken_slots);

@@ -45,8 +45,6 @@ class Frontend {
   const std::string& mac() const { return mac_; }
   // Pages that the backend keeps mapped.
   uint32_t staged_pages() const { return control_ ? control_->staged_pages() : 0; }
-  // For what no honest guest asks; null without the option, and where the backend has none.
-  ControlChannel* control() { return control_.get(); }
 
   // The backend closes the device, or is gone: seen by wait() and by look_at_backend(), a system
   // call. What is under way may stay unanswered then.

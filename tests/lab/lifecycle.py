@@ -64,6 +64,15 @@ def permissions(lab):
     assert lab.xenstore("g1", "write", f"/local/domain/0/backend/vif/{one}/0/mac", "x") is None
 
 
+def kill_two(lab, processes):
+    """Kills processes of g1 and g2, and their domains."""
+    for process in processes:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    for name in ("g1", "g2"):
+        lab.tool("domain", "destroy", name)
+
+
 def killed(lab, verb, *words):
     """Kills a guest's process in traffic; another guest's frames go on, and all is given back."""
     with witnesses(lab):
@@ -72,11 +81,7 @@ def killed(lab, verb, *words):
         lab.create("g2", G2)
         victims = [lab.pktgen("g1", verb, *words), lab.pktgen("g2", "send", "--to", G1)]
         until(lambda: lab.count("g1", "from_guest_frames", "to_guest_frames") > 1000, "traffic")
-        for victim in victims:
-            victim.send_signal(signal.SIGKILL)
-            victim.wait()
-        for name in ("g1", "g2"):
-            lab.tool("domain", "destroy", name)
+        kill_two(lab, victims)
         given_back(lab, held)
 
 

@@ -3,7 +3,7 @@
 import signal
 
 from lab import scenario, until
-from lifecycle import given_back, witnesses
+from lifecycle import given_back, kill_two, witnesses
 from traffic import BIG_CONFIG, BIG_SIZES, G1, G2, assert_intact, two_guests
 
 PAGES = 512  # all buffers of both rings
@@ -96,15 +96,11 @@ def killed(lab):
     with witnesses(lab):
         held = lab.daemon_holds()
         two_guests(lab)
-        echo = lab.pktgen("g2", "--staging", "echo")
-        victims = [echo, lab.pktgen("g1", "--staging", "both", "--to", G2)]
+        victims = [lab.pktgen("g2", "--staging", "echo"),
+                   lab.pktgen("g1", "--staging", "both", "--to", G2)]
         until(lambda: lab.count("g1", "to_guest_staged_copies") > 1000, "traffic")
         assert lab.daemon_holds()["mapped"] >= held["mapped"] + 2 * PAGES
-        for victim in victims:
-            victim.send_signal(signal.SIGKILL)
-            victim.wait()
-        for name in ("g1", "g2"):
-            lab.tool("domain", "destroy", name)
+        kill_two(lab, victims)
         given_back(lab, held)
     assert not list(lab.directory.glob("staging-*"))
 

@@ -48,6 +48,30 @@ class Control {
   std::set<uint32_t> acked_;
 };
 
+// A worker on its own thread, with a port. end() before what it was lent goes.
+struct RunningWorker {
+  std::unique_ptr<FramePool> pool = make_pool();
+  std::unique_ptr<Grants> grants = Grants::open().value();
+  std::unique_ptr<EventChannels> events = EventChannels::open().value();
+  Mailbox mailbox;
+  Worker worker{{.spin_us = 20}, mailbox, *grants, *events, *pool};
+  Control control{mailbox};
+  PortQueue port{.port = 0};
+  std::thread thread;
+
+  RunningWorker() {
+    FakeXen::instance().reset();
+    thread = std::thread([this] { worker.run(); });
+    control.post_and_wait(AttachPort{&port});
+  }
+  void end() {
+    control.post_and_wait(DetachPort{&port});
+    control.post_and_wait(Stop{});
+    thread.join();
+    CHECK(pool->free_buffers() == pool->buffers());
+  }
+};
+
 // A table of pages that are in a row, by the references from `first` on.
 std::unique_ptr<StagingTable> staging_of(TestGuest& guest, uint32_t first, uint32_t count) {
   std::vector<StagingTable::Page> pages;
@@ -77,16 +101,9 @@ bool soon(const std::function<bool()>& done) {
 }  // namespace
 
 TEST_CASE("handover: queues, tables and settings change hands under traffic") {
-  FakeXen::instance().reset();
-  auto pool = make_pool();
-  auto grants = std::move(Grants::open()).value();
-  auto events = std::move(EventChannels::open()).value();
-  Mailbox mailbox;
-  Worker worker({.spin_us = 20}, mailbox, *grants, *events, *pool);
-  std::thread thread([&] { worker.run(); });
-  Control control(mailbox);
-  PortQueue port{.port = 0};
-  control.post_and_wait(AttachPort{&port});
+  RunningWorker running;
+  Control& control = running.control;
+  PortQueue& port = running.port;
   auto table = table_of(port, {});
   control.post_and_wait(UseTable{table.get()});
 
@@ -116,26 +133,16 @@ TEST_CASE("handover: queues, tables and settings change hands under traffic") {
     control.post_and_wait(DetachQueue{receiver.queue.get(), round % 2 == 1});
     CHECK(sender.answers().size() == frames_per_round);
     CHECK(receiver.deliveries().size() == frames_per_round);
-    CHECK(worker.counters().read(WorkerCounter::worker_turns) > 0);
+    CHECK(running.worker.counters().read(WorkerCounter::worker_turns) > 0);
   }
-  control.post_and_wait(DetachPort{&port});
-  control.post_and_wait(Stop{});
-  thread.join();
-  CHECK(pool->free_buffers() == pool->buffers());
+  running.end();
 }
 
 // The one before is freed as soon as the worker acks the next, frames under way or not.
 TEST_CASE("handover: tables of mapped pages change hands under traffic") {
-  FakeXen::instance().reset();
-  auto pool = make_pool();
-  auto grants = std::move(Grants::open()).value();
-  auto events = std::move(EventChannels::open()).value();
-  Mailbox mailbox;
-  Worker worker({.spin_us = 20}, mailbox, *grants, *events, *pool);
-  std::thread thread([&] { worker.run(); });
-  Control control(mailbox);
-  PortQueue port{.port = 0};
-  control.post_and_wait(AttachPort{&port});
+  RunningWorker running;
+  Control& control = running.control;
+  PortQueue& port = running.port;
   TestGuest sender(0, 7), receiver(1, 8);
   for (TestGuest* guest : {&sender, &receiver})
     control.post_and_wait(AttachQueue{guest->queue.get()});
@@ -173,8 +180,5 @@ TEST_CASE("handover: tables of mapped pages change hands under traffic") {
     control.post_and_wait(DetachQueue{guest->queue.get(), false});
   CHECK(sender.answers().size() == staged_rounds);
   CHECK(receiver.deliveries().size() == staged_rounds);
-  control.post_and_wait(DetachPort{&port});
-  control.post_and_wait(Stop{});
-  thread.join();
-  CHECK(pool->free_buffers() == pool->buffers());
+  running.end();
 }
