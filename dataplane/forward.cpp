@@ -59,7 +59,7 @@ class Forwarding {
     if (!segment->unfiltered.empty())
       for (rte_mbuf* frame : row) show_unfiltered(*segment, frame, owner);
     if (owner != nullptr) return to_owner(*owner, row);
-    for (rte_mbuf* frame : row) to_port(*segment->port, frame);
+    to_port(*segment->port, row);
   }
 
  private:
@@ -80,7 +80,7 @@ class Forwarding {
     if (checksum_blank(frame)) complete_checksum(frame);
     for (GuestQueue* queue : segment.vifs)
       if (queue != sender(frame)) to_backlog(*queue, share(frame));
-    if (port_too) return to_port(*segment.port, frame);
+    if (port_too) return to_port(*segment.port, {&frame, 1});
     rte_pktmbuf_free(frame);
   }
 
@@ -111,7 +111,7 @@ class Forwarding {
   }
 
   // Sent, or dropped and counted, by transmit.
-  void to_port(PortQueue& port, rte_mbuf* frame) { port.outgoing.push(frame); }
+  void to_port(PortQueue& port, std::span<rte_mbuf* const> row) { port.outgoing.push(row); }
 
   void to_backlog(GuestQueue& queue, rte_mbuf* frame) { to_backlog(queue, {&frame, 1}); }
 

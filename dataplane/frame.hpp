@@ -7,7 +7,9 @@
 
 #include <rte_mbuf.h>
 
+#include <algorithm>
 #include <array>
+#include <span>
 
 #include "dataplane/counters.hpp"
 #include "dataplane/limits.hpp"
@@ -41,9 +43,11 @@ struct FrameBatch {
   std::array<rte_mbuf*, limits::frame_batch_max> mbufs;
 
   uint32_t room() const { return limits::frame_batch_max - count; }
-  void push(rte_mbuf* frame) {
-    NETBACK_CHECK(count < limits::frame_batch_max);
-    mbufs[count++] = frame;
+  void push(rte_mbuf* frame) { push({&frame, 1}); }
+  void push(std::span<rte_mbuf* const> frames) {
+    NETBACK_CHECK(frames.size() <= room());
+    std::copy(frames.begin(), frames.end(), mbufs.begin() + count);
+    count += static_cast<uint32_t>(frames.size());
   }
 };
 

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "dataplane/guest_queue.hpp"
+#include "lib/dpdk/frame_pool.hpp"
 #include "lib/xen/grants.hpp"
 
 namespace netback {
@@ -49,12 +50,19 @@ struct GuestFrame {
 };
 static_assert(sizeof(GuestFrame) <= 16);
 
+// Buffers that it needs: whole ones, the last one in part.
+inline uint32_t buffers_wanted(const GuestFrame& frame) {
+  constexpr uint32_t buffer_bytes = FramePool::buffer_bytes;
+  return frame.good() ? (frame.bytes + buffer_bytes - 1) / buffer_bytes : 0;
+}
+
 struct FromGuestBatch {
   // A slot of 4 KiB fills at most three buffers, in part.
   static constexpr uint32_t copies_max = limits::turn_slots_max * 3;
 
   uint32_t run_count = 0, slot_count = 0, frame_count = 0;
-  bool gathering = false;  // a queue has requests that wait for more; collect
+  uint32_t buffers_wanted = 0;  // by the good frames; decode
+  bool gathering = false;       // a queue has requests that wait for more; collect
   std::array<SlotRun, limits::turn_runs_max> runs;
   std::array<FromGuestSlot, limits::turn_slots_max> slots;
   std::array<GuestFrame, limits::turn_slots_max> frames;
@@ -62,7 +70,7 @@ struct FromGuestBatch {
   CopyPlan copies{CopyPlan::Direction::from_guest, copies_max};
 
   void clear() {
-    run_count = slot_count = frame_count = 0;
+    run_count = slot_count = frame_count = buffers_wanted = 0;
     gathering = false;
     copies.clear();
   }

@@ -91,6 +91,10 @@ bool too_long(const GuestFrame& frame, const VifSettings& settings) {
          frame.bytes > settings.frame_bytes_max + limits::vlan_tag_bytes;
 }
 
+uint8_t frame_flags(const netif::FromGuestRequest& first) {
+  return static_cast<uint8_t>(first.flags & (NETTXF_csum_blank | NETTXF_data_validated));
+}
+
 }  // namespace
 
 Decoded decode_frame(std::span<const FromGuestSlot> slots, bool ends_at_producer,
@@ -99,7 +103,7 @@ Decoded decode_frame(std::span<const FromGuestSlot> slots, bool ends_at_producer
   frame = {};
   frame.slot_count = 1;
   frame.bytes = first.size;
-  frame.flags = static_cast<uint8_t>(first.flags & (NETTXF_csum_blank | NETTXF_data_validated));
+  frame.flags = frame_flags(first);
   frame.verdict = QueueCounter::from_guest_frames;
 
   if (first.flags & NETTXF_extra_info) {
@@ -129,28 +133,60 @@ Decoded decode_frame(std::span<const FromGuestSlot> slots, bool ends_at_producer
   return whole;
 }
 
-void decode(FromGuestBatch& batch) {
-  for (uint32_t r = 0; r < batch.run_count; ++r) {
-    SlotRun& run = batch.runs[r];
-    run.first_frame = static_cast<uint16_t>(batch.frame_count);
-    uint32_t at = run.first_slot;
-    const uint32_t end = run.first_slot + run.slot_count;
-    while (at < end) {
-      GuestFrame& frame = batch.frames[batch.frame_count];
-      const Decoded decoded = decode_frame({&batch.slots[at], end - at}, run.ends_at_producer,
-                                           *run.queue->settings, frame);
-      if (decoded.outcome == Outcome::violation) {
-        run.violation = decoded.violation;
-        run.violation_slot = run.queue->from_guest.next_slot() + at - run.first_slot;
-      }
-      if (decoded.outcome != Outcome::frame) break;
-      frame.run = static_cast<uint8_t>(r);
-      frame.first_slot = static_cast<uint8_t>(at);
-      at += frame.slot_count;
-      ++batch.frame_count;
-      ++run.frame_count;
-    }
+namespace {
+
+// Most frames: one slot that says nothing else and has nothing to refuse.
+bool is_plain(const netif::FromGuestRequest& slot, const VifSettings& settings) {
+  return (slot.flags & (NETTXF_extra_info | NETTXF_more_data)) == 0 &&
+         slot.size >= limits::ethernet_header_bytes && !crosses_page(slot, slot.size) &&
+         slot.gref >= netif::first_reference &&
+         slot.size <= settings.frame_bytes_max + limits::vlan_tag_bytes;
+}
+
+// One frame of the run, from slot `at` on; whether there is one. A violation is noted.
+bool decode_next(FromGuestBatch& batch, SlotRun& run, uint32_t at, GuestFrame& frame) {
+  const VifSettings& settings = *run.queue->settings;
+  const auto& first = batch.slots[at].request;
+  if (is_plain(first, settings)) [[likely]] {
+    frame = {.slot_count = 1,
+             .bytes = first.size,
+             .flags = frame_flags(first),
+             .verdict = QueueCounter::from_guest_frames};
+    return true;
   }
+  const uint32_t end = run.first_slot + run.slot_count;
+  const Decoded decoded =
+      decode_frame({&batch.slots[at], end - at}, run.ends_at_producer, settings, frame);
+  if (decoded.outcome == Outcome::violation) {
+    run.violation = decoded.violation;
+    run.violation_slot = run.queue->from_guest.next_slot() + at - run.first_slot;
+  }
+  return decoded.outcome == Outcome::frame;
+}
+
+void decode_run(FromGuestBatch& batch, uint32_t number) {
+  SlotRun& run = batch.runs[number];
+  const uint32_t end = run.first_slot + run.slot_count;
+  uint32_t count = batch.frame_count, buffers = 0;
+  for (uint32_t at = run.first_slot; at < end;) {
+    GuestFrame& frame = batch.frames[count];
+    if (!decode_next(batch, run, at, frame)) break;
+    frame.run = static_cast<uint8_t>(number);
+    frame.first_slot = static_cast<uint8_t>(at);
+    at += frame.slot_count;
+    buffers += buffers_wanted(frame);
+    ++count;
+  }
+  run.first_frame = static_cast<uint16_t>(batch.frame_count);
+  run.frame_count = static_cast<uint16_t>(count - batch.frame_count);
+  batch.frame_count = count;
+  batch.buffers_wanted += buffers;
+}
+
+}  // namespace
+
+void decode(FromGuestBatch& batch) {
+  for (uint32_t r = 0; r < batch.run_count; ++r) decode_run(batch, r);
 }
 
 }  // namespace netback::from_guest

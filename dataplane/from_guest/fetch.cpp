@@ -5,23 +5,18 @@
 namespace netback::from_guest {
 namespace {
 
-// Buffers of a frame: whole ones, the last one in part.
-uint32_t buffers_for(const GuestFrame& frame) {
-  return (frame.bytes + FramePool::buffer_bytes - 1) / FramePool::buffer_bytes;
-}
-
-// A chain of empty buffers for `bytes` bytes, from the `count` buffers at `buffers`.
-rte_mbuf* make_chain(rte_mbuf* const* buffers, uint32_t count, uint32_t bytes) {
-  rte_mbuf* first = buffers[0];
-  first->pkt_len = bytes;
-  first->nb_segs = static_cast<uint16_t>(count);
+// A chain for `bytes` bytes, to be filled in, of the `count` buffers at `buffers`.
+rte_mbuf* make_chain(rte_mbuf* const* buffers, uint32_t count, uint16_t source, uint32_t bytes) {
+  uint32_t left = bytes;
   for (uint32_t i = 0; i < count; ++i) {
-    const uint32_t here = std::min(bytes, FramePool::buffer_bytes);
-    buffers[i]->data_len = static_cast<uint16_t>(here);
-    buffers[i]->next = i + 1 < count ? buffers[i + 1] : nullptr;
-    bytes -= here;
+    const uint32_t here = std::min(left, FramePool::buffer_bytes);
+    FramePool::begin_frame(buffers[i], source, static_cast<uint16_t>(here));
+    if (i > 0) buffers[i - 1]->next = buffers[i];
+    left -= here;
   }
-  return first;
+  buffers[0]->pkt_len = bytes;
+  buffers[0]->nb_segs = static_cast<uint16_t>(count);
+  return buffers[0];
 }
 
 // Where the next bytes of a chain go.
@@ -69,9 +64,9 @@ bool is_short(const GuestFrame& frame) {
   return frame.slot_count == 1 + frame.extra_count && frame.bytes <= FramePool::buffer_bytes;
 }
 
-void plan_short(FromGuestBatch& batch, GuestFrame& frame, rte_mbuf* buffer) {
+void plan_short(FromGuestBatch& batch, GuestFrame& frame, rte_mbuf* buffer, uint16_t source) {
   const auto& slot = batch.slots[frame.first_slot].request;
-  buffer->pkt_len = buffer->data_len = frame.bytes;
+  FramePool::begin_frame(buffer, source, frame.bytes);
   frame.first_copy = static_cast<uint16_t>(batch.copies.count());
   NETBACK_CHECK(
       batch.copies.add(slot.gref, slot.offset, rte_pktmbuf_mtod(buffer, void*), frame.bytes));
@@ -82,27 +77,29 @@ void plan_short(FromGuestBatch& batch, GuestFrame& frame, rte_mbuf* buffer) {
 // the hypervisor has a part in.
 uint32_t plan_run(FromGuestBatch& batch, SlotRun& run, rte_mbuf* const*& next_buffer) {
   if (run.frame_count > 0) batch.copies.begin_vif(run.queue->domain, run.queue->staging);
+  const uint16_t source = source_of_vif(run.queue->vif);
   const uint32_t staged_before = batch.copies.staged();
-  uint32_t copied_slots = 0;
+  uint32_t taken_slots = 0, copied_slots = 0;
   for (uint32_t f = run.first_frame; f < uint32_t{run.first_frame} + run.frame_count; ++f) {
     GuestFrame& frame = batch.frames[f];
-    run.taken_slots = static_cast<uint16_t>(run.taken_slots + frame.slot_count);
+    taken_slots += frame.slot_count;
     if (!frame.good()) continue;
     if (is_short(frame)) [[likely]] {
       batch.mbufs[f] = *next_buffer++;
-      plan_short(batch, frame, batch.mbufs[f]);
+      plan_short(batch, frame, batch.mbufs[f], source);
     } else {
-      const uint32_t count = buffers_for(frame);
-      batch.mbufs[f] = make_chain(next_buffer, count, frame.bytes);
+      const uint32_t count = buffers_wanted(frame);
+      batch.mbufs[f] = make_chain(next_buffer, count, source, frame.bytes);
       next_buffer += count;
       plan_frame(batch, frame, batch.mbufs[f]);
     }
     if (frame.copy_count > 0) copied_slots += frame.slot_count - frame.extra_count;
   }
+  run.taken_slots = static_cast<uint16_t>(taken_slots);
   run.grant_copied = copied_slots > 0;
   if (const uint32_t staged = batch.copies.staged() - staged_before; staged > 0)
     run.queue->counters.add(QueueCounter::from_guest_staged_copies, staged);
-  run.queue->from_guest.take(run.taken_slots);
+  run.queue->from_guest.take(taken_slots);
   return copied_slots;
 }
 
@@ -113,7 +110,7 @@ uint32_t shorten_to(FromGuestBatch& batch, uint32_t buffers_max) {
     SlotRun& run = batch.runs[r];
     for (uint32_t f = 0; f < run.frame_count; ++f) {
       const GuestFrame& frame = batch.frames[run.first_frame + f];
-      const uint32_t wanted = frame.good() ? buffers_for(frame) : 0;
+      const uint32_t wanted = buffers_wanted(frame);
       if (buffers + wanted > buffers_max) {
         run.frame_count = static_cast<uint16_t>(f);
         run.violation.reset();  // it lies behind frames that wait: seen again when they are taken
@@ -122,13 +119,6 @@ uint32_t shorten_to(FromGuestBatch& batch, uint32_t buffers_max) {
       }
     }
   }
-  return buffers;
-}
-
-uint32_t buffers_wanted(const FromGuestBatch& batch) {
-  uint32_t buffers = 0;
-  for (uint32_t f = 0; f < batch.frame_count; ++f)
-    if (batch.frames[f].good()) buffers += buffers_for(batch.frames[f]);
   return buffers;
 }
 
@@ -163,10 +153,10 @@ void count_copies(FromGuestBatch& batch, uint32_t calls, uint32_t slots, WorkerC
 bool fetch(FromGuestBatch& batch, FramePool& pool, Grants& grants, WorkerCounters& counters) {
   if (batch.frame_count == 0) return true;
   std::array<rte_mbuf*, buffers_max> buffers;
-  uint32_t wanted = buffers_wanted(batch);
+  uint32_t wanted = batch.buffers_wanted;
   NETBACK_CHECK(wanted <= buffers_max);
   bool enough = true;
-  while (wanted > 0 && rte_pktmbuf_alloc_bulk(pool.mempool(), buffers.data(), wanted) != 0) {
+  while (wanted > 0 && !pool.take(buffers.data(), wanted)) {
     enough = false;
     wanted = shorten_to(batch, std::min(wanted - 1, pool.free_buffers()));
   }
@@ -176,7 +166,7 @@ bool fetch(FromGuestBatch& batch, FramePool& pool, Grants& grants, WorkerCounter
     copied_slots += plan_run(batch, batch.runs[r], next_buffer);
   const uint32_t calls = batch.copies.run(grants);
   if (calls > 0) count_copies(batch, calls, copied_slots, counters);
-  drop_failed(batch);
+  if (!batch.copies.all_ok()) drop_failed(batch);
   return enough;
 }
 

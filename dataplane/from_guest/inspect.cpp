@@ -37,7 +37,6 @@ void inspect(FromGuestBatch& batch, FrameBatch& frames) {
       GuestFrame& frame = batch.frames[f];
       if (!frame.good()) continue;
       rte_mbuf* mbuf = batch.mbufs[f];
-      mbuf->port = source_of_vif(run.queue->vif);
       frame.verdict = inspect_frame(mbuf, frame, *run.queue->settings);
       if (!frame.good()) {
         rte_pktmbuf_free(mbuf);

@@ -14,6 +14,8 @@ int16_t status_of(const GuestFrame& frame) {
 void answer_frame(GuestQueue& queue, const FromGuestBatch& batch, const GuestFrame& frame) {
   const FromGuestSlot* slots = &batch.slots[frame.first_slot];
   const int16_t status = status_of(frame);
+  if (frame.slot_count == 1) [[likely]]
+    return queue.from_guest.answer({.id = slots[0].request.id, .status = status});
   for (uint32_t i = 0; i < frame.slot_count; ++i) {
     const bool extra = i >= 1 && i <= frame.extra_count;
     netif::FromGuestResponse response{};

@@ -20,15 +20,19 @@ rte_mbuf* linearise(rte_mbuf* chain, FramePool& pool) {
   return rte_pktmbuf_copy(chain, pool.mempool(), 0, chain->pkt_len);
 }
 
-bool tagged(const rte_mbuf* frame) {
-  return rte_pktmbuf_mtod(frame, const rte_ether_hdr*)->ether_type ==
-         rte_cpu_to_be_16(RTE_ETHER_TYPE_VLAN);
+// Its Ethernet header is looked at only when the length alone does not tell.
+bool too_long(const PortQueue& port, const rte_mbuf* frame) {
+  const uint32_t frame_bytes_max = port.can.frame_bytes_max;
+  if (frame->pkt_len <= frame_bytes_max) [[likely]]
+    return false;
+  const auto* ethernet = rte_pktmbuf_mtod(frame, const rte_ether_hdr*);
+  const bool tagged = ethernet->ether_type == rte_cpu_to_be_16(RTE_ETHER_TYPE_VLAN);
+  return !tagged || frame->pkt_len > frame_bytes_max + limits::vlan_tag_bytes;
 }
 
 // Makes `frame` sendable by this port; the drop when it cannot be.
 QueueCounter prepare(rte_mbuf*& frame, PortQueue& port, FramePool& pool) {
-  if (frame->pkt_len > port.can.frame_bytes_max + (tagged(frame) ? limits::vlan_tag_bytes : 0))
-    return QueueCounter::from_guest_drop_port_too_long_frames;
+  if (too_long(port, frame)) return QueueCounter::from_guest_drop_port_too_long_frames;
   if (checksum_blank(frame)) {
     if (port.can.checksum) {
       request_checksum(frame);

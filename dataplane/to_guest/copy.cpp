@@ -28,15 +28,30 @@ bool plan_slot(CopyPlan& plan, uint32_t reference, const rte_mbuf*& piece, uint3
   return true;
 }
 
-void plan_delivery(ToGuestBatch& batch, Delivery& delivery) {
+void plan_slots(ToGuestBatch& batch, Delivery& delivery) {
   const rte_mbuf* piece = delivery.frame;
   uint32_t at = 0, left = delivery.frame->pkt_len;
-  delivery.first_copy = static_cast<uint16_t>(batch.copies.count());
   for (uint32_t i = 0; i < delivery.slot_count && !delivery.bad_reference; ++i) {
     const uint32_t here = std::min(left, netif::page_bytes);
     const uint32_t reference = batch.slots[delivery.first_slot + i].gref;
     delivery.bad_reference = !plan_slot(batch.copies, reference, piece, at, here);
     left -= here;
+  }
+}
+
+// Most frames are one buffer for one slot.
+bool is_short(const Delivery& delivery) {
+  return delivery.slot_count == 1 && delivery.frame->nb_segs == 1;
+}
+
+void plan_delivery(ToGuestBatch& batch, Delivery& delivery) {
+  delivery.first_copy = static_cast<uint16_t>(batch.copies.count());
+  if (is_short(delivery)) [[likely]] {
+    auto* bytes = rte_pktmbuf_mtod(delivery.frame, uint8_t*);
+    const uint32_t reference = batch.slots[delivery.first_slot].gref;
+    delivery.bad_reference = !batch.copies.add(reference, 0, bytes, delivery.frame->data_len);
+  } else {
+    plan_slots(batch, delivery);
   }
   delivery.copy_count = static_cast<uint16_t>(batch.copies.count() - delivery.first_copy);
 }

@@ -19,7 +19,7 @@ uint16_t checksum_flags(const rte_mbuf* frame) {
 }
 
 // Every slot of a frame that could not be copied is an ERROR of its own, never half a frame.
-void answer_delivery(const ToGuestBatch& batch, const Delivery& delivery, bool copied) {
+void answer_slots(const ToGuestBatch& batch, const Delivery& delivery, bool copied) {
   uint32_t left = delivery.frame->pkt_len;
   for (uint32_t i = 0; i < delivery.slot_count; ++i) {
     netif::ToGuestResponse response{};
@@ -34,6 +34,15 @@ void answer_delivery(const ToGuestBatch& batch, const Delivery& delivery, bool c
     }
     delivery.queue->to_guest.answer(response);
   }
+}
+
+void answer_delivery(const ToGuestBatch& batch, const Delivery& delivery, bool copied) {
+  if (delivery.slot_count != 1 || !copied) [[unlikely]]
+    return answer_slots(batch, delivery, copied);
+  delivery.queue->to_guest.answer({.id = batch.slots[delivery.first_slot].id,
+                                   .offset = 0,
+                                   .flags = checksum_flags(delivery.frame),
+                                   .status = static_cast<int16_t>(delivery.frame->pkt_len)});
 }
 
 // Deliveries [first, end), all of one queue. Frames are freed together.

@@ -6,6 +6,8 @@
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
 
+#include <bit>
+#include <cstring>
 #include <memory>
 #include <string>
 
@@ -25,6 +27,10 @@ class FramePool {
   FramePool& operator=(const FramePool&) = delete;
 
   rte_mempool* mempool() const { return pool_; }
+  // All `count` buffers or none: raw, begin_frame() makes frames of them.
+  bool take(rte_mbuf** buffers, uint32_t count) {
+    return rte_mempool_get_bulk(pool_, reinterpret_cast<void**>(buffers), count) == 0;
+  }
   uint32_t buffers() const { return pool_->size; }
   uint32_t free_buffers() const { return rte_mempool_avail_count(pool_); }
   // At least so many are free for the calling lcore: those in other lcores' caches are not looked
@@ -33,6 +39,22 @@ class FramePool {
     const rte_mempool_cache* cache = rte_mempool_default_cache(pool_, rte_lcore_id());
     return rte_mempool_get_ops(pool_->ops_index)->get_count(pool_) +
            (cache != nullptr ? cache->len : 0);
+  }
+
+  // A frame of one buffer, from `source` (mbuf->port), with `bytes` bytes to be filled in. `next`
+  // is null in every buffer that comes back to its pool (rte_pktmbuf_prefree_seg), and the offload
+  // lengths mean nothing without flags: both stay as they are, as in drivers' receive functions.
+  static void begin_frame(rte_mbuf* buffer, uint16_t source, uint16_t bytes) {
+    static_assert(std::endian::native == std::endian::little);
+    static_assert(offsetof(rte_mbuf, port) - offsetof(rte_mbuf, data_off) == 6);
+    constexpr uint64_t one_whole_buffer =
+        RTE_PKTMBUF_HEADROOM | uint64_t{1} << 16 | uint64_t{1} << 32;  // data_off, refcnt, nb_segs
+    const uint64_t rearm = one_whole_buffer | uint64_t{source} << 48;
+    std::memcpy(&buffer->rearm_data, &rearm, sizeof rearm);
+    buffer->ol_flags = 0;
+    buffer->packet_type = 0;
+    buffer->pkt_len = bytes;
+    buffer->data_len = bytes;
   }
 
  private:

@@ -4,7 +4,8 @@
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <cstring>
+
+#include "lib/base/copy_bytes.hpp"
 
 namespace netback {
 
@@ -38,7 +39,10 @@ bool Grants::copy(std::span<xengnttab_grant_copy_segment_t> segments) {
 }
 
 CopyPlan::CopyPlan(Direction direction, uint32_t segments_max)
-    : direction_(direction), segments_(segments_max), staged_(segments_max) {
+    : direction_(direction),
+      segments_max_(segments_max),
+      segments_(segments_max),
+      staged_(segments_max) {
   vif_starts_.reserve(segments_max);
 }
 
@@ -62,7 +66,7 @@ bool CopyPlan::add_pieces(uint32_t reference, uint32_t offset, uint8_t* local, u
         netif::page_bytes -
         static_cast<uint32_t>(reinterpret_cast<uintptr_t>(local) % netif::page_bytes);
     const uint32_t piece = std::min(bytes, page_left);
-    if (count_ == segments_.size()) {
+    if (count_ == segments_max_) {
       count_ = before;
       return false;
     }
@@ -73,22 +77,6 @@ bool CopyPlan::add_pieces(uint32_t reference, uint32_t offset, uint8_t* local, u
   }
   return true;
 }
-
-namespace {
-
-// memcpy; for the shortest frames without a call. A guest may change its page between the two
-// parts: what is checked afterwards is our copy.
-void copy_bytes(uint8_t* to, const uint8_t* from, uint32_t bytes) {
-  constexpr uint32_t half = 32;
-  if (bytes < half || bytes > 2 * half) {
-    std::memcpy(to, from, bytes);
-    return;
-  }
-  std::memcpy(to, from, half);
-  std::memcpy(to + bytes - half, from + bytes - half, half);
-}
-
-}  // namespace
 
 uint32_t CopyPlan::run(Grants& grants) {
   for (uint32_t i = 0; i < staged_count_; ++i)

@@ -80,7 +80,7 @@ class CopyPlan {
     if (offset > netif::page_bytes || bytes > netif::page_bytes - offset) return false;
     if (staging_ != nullptr && stage(reference, offset, local, bytes)) return true;
     const auto at_in_page = reinterpret_cast<uintptr_t>(local) % netif::page_bytes;
-    if (at_in_page + bytes > netif::page_bytes || count_ == segments_.size()) [[unlikely]]
+    if (at_in_page + bytes > netif::page_bytes || count_ == segments_max_) [[unlikely]]
       return add_pieces(reference, offset, static_cast<uint8_t*>(local), bytes);
     if (bytes > 0) add_piece(reference, offset, local, bytes);
     return true;
@@ -98,10 +98,11 @@ class CopyPlan {
     for (uint32_t i = first; i < first + count; ++i) failed |= segments_[i].status;
     return failed == GNTST_okay;
   }
+  bool all_ok() const { return ok(0, count_); }
 
   uint32_t count() const { return count_; }          // segments for the hypervisor
   uint32_t staged() const { return staged_count_; }  // copies that need none
-  uint32_t room() const { return static_cast<uint32_t>(segments_.size()) - count_; }
+  uint32_t room() const { return segments_max_ - count_; }
   std::span<const xengnttab_grant_copy_segment_t> segments() const {
     return {segments_.data(), count_};
   }
@@ -117,7 +118,7 @@ class CopyPlan {
   bool stage(uint32_t reference, uint32_t offset, void* local, uint32_t bytes) {
     const bool from_guest = direction_ == Direction::from_guest;
     uint8_t* page = staging_->find(reference, !from_guest);
-    if (page == nullptr || staged_count_ == staged_.size()) return false;
+    if (page == nullptr || staged_count_ == segments_max_) return false;
     uint8_t* guest = page + offset;
     auto* ours = static_cast<uint8_t*>(local);
     staged_[staged_count_++] =
@@ -140,7 +141,8 @@ class CopyPlan {
     segment.status = GNTST_general_error;
   }
 
-  Direction direction_;
+  const Direction direction_;
+  const uint32_t segments_max_;  // also of staged copies
   uint16_t domain_ = 0;
   uint32_t count_ = 0;
   std::vector<xengnttab_grant_copy_segment_t> segments_;

@@ -2,8 +2,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstring>
+#include <array>
+#include <span>
 
+#include "lib/base/copy_bytes.hpp"
 #include "lib/xenlab/abi/costs.hpp"
 #include "lib/xenlab/abi/domains.hpp"
 #include "lib/xenlab/abi/faults.hpp"
@@ -57,15 +59,29 @@ class Granters {
   const Domain* domain_ = nullptr;
 };
 
-int16_t copy(Granters& granters, const Segment& segment) {
+// From where to where, when the status is okay.
+struct Copy {
+  const uint8_t* source;
+  uint8_t* dest;
+  uint32_t bytes;
+  int16_t status;
+};
+
+Copy look_up(Granters& granters, const Segment& segment) {
   auto* source = static_cast<uint8_t*>(segment.source.virt);
   auto* dest = static_cast<uint8_t*>(segment.dest.virt);
   int16_t status = GNTST_okay;
+  if (segment.len == 0) return {source, dest, 0, status};  // no operation at all for the kernel
   if (segment.flags & GNTCOPY_source_gref) status = granters.place(segment.source, false, source);
   if (status == GNTST_okay && (segment.flags & GNTCOPY_dest_gref))
     status = granters.place(segment.dest, true, dest);
-  if (status == GNTST_okay) std::memcpy(dest, source, segment.len);
-  return status;
+  return {source, dest, segment.len, status};
+}
+
+int16_t copy_one(Granters& granters, const Segment& segment) {
+  const Copy copy = look_up(granters, segment);
+  if (copy.status == GNTST_okay) netback::copy_bytes(copy.dest, copy.source, copy.bytes);
+  return copy.status;
 }
 
 // The guest dies now. Copies are not under way meanwhile: the hypervisor waits for them.
@@ -87,7 +103,7 @@ int16_t copy_under_faults(Here& lab, Granters& granters, const Segment& segment,
     granters.forget();
   }
   if (strikes(*lab.machine, FaultKind::copy_operation, chance)) return GNTST_general_error;
-  return copy(granters, segment);
+  return copy_one(granters, segment);
 }
 
 // The pieces that the kernel makes of a segment: one for each local page.
@@ -98,26 +114,66 @@ uint32_t operations_of(const Segment& segment) {
   return static_cast<uint32_t>((at + segment.len + page_bytes - 1) / page_bytes);
 }
 
+// One call, hypercall by hypercall.
+struct Call {
+  Here& lab;
+  Granters granters;
+  bool operations_may_fail;
+  uint32_t fails_at;  // the segment at which the call fails; or none
+};
+
+// What is to be copied is looked up and fetched first: the guest's pages come together then.
+void copy_all(Granters& granters, std::span<Segment> segments) {
+  std::array<Copy, operations_per_hypercall> copies;
+  for (size_t i = 0; i < segments.size(); ++i) {
+    copies[i] = look_up(granters, segments[i]);
+    __builtin_prefetch(copies[i].source);
+  }
+  for (size_t i = 0; i < segments.size(); ++i) {
+    segments[i].status = copies[i].status;
+    if (copies[i].status == GNTST_okay)
+      netback::copy_bytes(copies[i].dest, copies[i].source, copies[i].bytes);
+  }
+}
+
+// Segments from number `first` on: how many were copied before one failed the call. Its status
+// still says okay.
+size_t copy_some(Call& call, std::span<Segment> segments, uint32_t first) {
+  size_t count = 0;
+  for (; count < segments.size(); ++count) {
+    segments[count].status = GNTST_okay;
+    if (first + count == call.fails_at || crosses_page(segments[count])) break;
+  }
+  if (!call.operations_may_fail) {
+    copy_all(call.granters, segments.first(count));
+    return count;
+  }
+  for (uint32_t i = 0; i < count; ++i)
+    if (segments[i].len > 0)  // no operation, no chance
+      segments[i].status = copy_under_faults(call.lab, call.granters, segments[i], first + i);
+  return count;
+}
+
 }  // namespace
 
 extern "C" int xengnttab_grant_copy(xengnttab_handle* handle, uint32_t count,
                                     xengnttab_grant_copy_segment_t* segments) {
   Here& lab = *handle->lab;
-  Granters granters(lab);
-  const bool operations_may_fail = is_armed(*lab.machine, FaultKind::copy_operation) ||
-                                   is_armed(*lab.machine, FaultKind::domain_dies);
-  uint32_t operations = 0;
-  // A call that fails has copied some of it, and every status still says okay.
-  const uint32_t fails_at = strikes(*lab.machine, FaultKind::copy_call) ? count / 2 : UINT32_MAX;
+  Call call{.lab = lab,
+            .granters = Granters(lab),
+            .operations_may_fail = is_armed(*lab.machine, FaultKind::copy_operation) ||
+                                   is_armed(*lab.machine, FaultKind::domain_dies),
+            // A call that fails has copied some of it, and every status still says okay.
+            .fails_at = strikes(*lab.machine, FaultKind::copy_call) ? count / 2 : UINT32_MAX};
+  uint32_t copied = 0, operations = 0;
   bool good = true;
   ++lab.own_client().in_copies;
-  for (uint32_t i = 0; i < count && good; ++i) {
-    segments[i].status = GNTST_okay;
-    good = i != fails_at && !crosses_page(segments[i]);
-    if (!good || segments[i].len == 0) continue;
-    segments[i].status = operations_may_fail ? copy_under_faults(lab, granters, segments[i], i)
-                                             : copy(granters, segments[i]);
-    operations += operations_of(segments[i]);
+  while (good && copied < count) {
+    const std::span some(segments + copied, std::min(count - copied, operations_per_hypercall));
+    const auto done = copy_some(call, some, copied);
+    good = done == some.size();
+    for (const Segment& segment : some.first(done)) operations += operations_of(segment);
+    copied += static_cast<uint32_t>(done);
   }
   --lab.own_client().in_copies;
   const uint32_t hypercalls =

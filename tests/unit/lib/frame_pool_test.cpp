@@ -48,3 +48,48 @@ TEST_CASE("frame pool: says what to do when there is no memory") {
   CHECK(pool.error().message.find("no memory for 1000000 frame buffers") == 0);
   CHECK(pool.error().fix == "raise memory-mb or lower frame-buffers in dpdk-netback.toml");
 }
+
+TEST_CASE("frame pool: all buffers that are asked for, or none") {
+  const auto pool = make_pool(400);
+  std::vector<rte_mbuf*> buffers(401);
+  CHECK_FALSE(pool->take(buffers.data(), 401));
+  CHECK(pool->free_buffers() == 400);
+  REQUIRE(pool->take(buffers.data(), 400));
+  CHECK(std::set<rte_mbuf*>(buffers.begin(), buffers.end() - 1).size() == 400);
+  CHECK(pool->free_buffers() == 0);
+  rte_mempool_put_bulk(pool->mempool(), reinterpret_cast<void**>(buffers.data()), 400);
+}
+
+TEST_CASE("frame pool: a frame begins as new, whatever its buffer was before") {
+  const auto pool = make_pool(400);  // the last ones freed are the next ones taken
+  rte_mbuf* used[2];
+  REQUIRE(rte_pktmbuf_alloc_bulk(pool->mempool(), used, 2) == 0);
+  REQUIRE(rte_pktmbuf_append(used[0], 100) != nullptr);
+  REQUIRE(rte_pktmbuf_append(used[1], 50) != nullptr);
+  REQUIRE(rte_pktmbuf_chain(used[0], used[1]) == 0);
+  for (rte_mbuf* buffer : used) {
+    rte_pktmbuf_adj(buffer, 14);
+    buffer->port = 1;
+    buffer->ol_flags = RTE_MBUF_F_RX_L4_CKSUM_NONE | RTE_MBUF_F_TX_TCP_CKSUM;
+    buffer->packet_type = RTE_PTYPE_L4_TCP;
+  }
+  rte_pktmbuf_free(used[0]);
+
+  rte_mbuf* frames[2];
+  REQUIRE(pool->take(frames, 2));
+  CHECK(std::set(used, used + 2) == std::set(frames, frames + 2));
+  for (rte_mbuf* frame : frames) {
+    FramePool::begin_frame(frame, 0xabcd, 1514);
+    CHECK(rte_mbuf_check(frame, 1, nullptr) == 0);
+    CHECK(rte_pktmbuf_headroom(frame) == RTE_PKTMBUF_HEADROOM);
+    CHECK(rte_mbuf_refcnt_read(frame) == 1);
+    CHECK(frame->nb_segs == 1);
+    CHECK(frame->next == nullptr);
+    CHECK(frame->port == 0xabcd);
+    CHECK(frame->ol_flags == 0);
+    CHECK(frame->packet_type == 0);
+    CHECK(frame->pkt_len == 1514);
+    CHECK(frame->data_len == 1514);
+  }
+  rte_pktmbuf_free_bulk(frames, 2);
+}
