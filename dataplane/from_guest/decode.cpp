@@ -135,28 +135,20 @@ Decoded decode_frame(std::span<const FromGuestSlot> slots, bool ends_at_producer
 
 namespace {
 
-// Most frames: one slot that says nothing else and has nothing to refuse.
+// Most frames: one slot that says nothing else, has nothing to refuse and fits one buffer.
 bool is_plain(const netif::FromGuestRequest& slot, const VifSettings& settings) {
   return (slot.flags & (NETTXF_extra_info | NETTXF_more_data)) == 0 &&
          slot.size >= limits::ethernet_header_bytes && !crosses_page(slot, slot.size) &&
          slot.gref >= netif::first_reference &&
-         slot.size <= settings.frame_bytes_max + limits::vlan_tag_bytes;
+         slot.size <= settings.frame_bytes_max + limits::vlan_tag_bytes &&
+         slot.size <= FramePool::buffer_bytes;
 }
 
-// One frame of the run, from slot `at` on; whether there is one. A violation is noted.
-bool decode_next(FromGuestBatch& batch, SlotRun& run, uint32_t at, GuestFrame& frame) {
-  const VifSettings& settings = *run.queue->settings;
-  const auto& first = batch.slots[at].request;
-  if (is_plain(first, settings)) [[likely]] {
-    frame = {.slot_count = 1,
-             .bytes = first.size,
-             .flags = frame_flags(first),
-             .verdict = QueueCounter::from_guest_frames};
-    return true;
-  }
+// Any other frame of the run, from slot `at` on; whether there is one. A violation is noted.
+bool decode_chain(FromGuestBatch& batch, SlotRun& run, uint32_t at, GuestFrame& frame) {
   const uint32_t end = run.first_slot + run.slot_count;
   const Decoded decoded =
-      decode_frame({&batch.slots[at], end - at}, run.ends_at_producer, settings, frame);
+      decode_frame({&batch.slots[at], end - at}, run.ends_at_producer, *run.queue->settings, frame);
   if (decoded.outcome == Outcome::violation) {
     run.violation = decoded.violation;
     run.violation_slot = run.queue->from_guest.next_slot() + at - run.first_slot;
@@ -166,16 +158,28 @@ bool decode_next(FromGuestBatch& batch, SlotRun& run, uint32_t at, GuestFrame& f
 
 void decode_run(FromGuestBatch& batch, uint32_t number) {
   SlotRun& run = batch.runs[number];
+  const VifSettings& settings = *run.queue->settings;
   const uint32_t end = run.first_slot + run.slot_count;
   uint32_t count = batch.frame_count, buffers = 0;
-  for (uint32_t at = run.first_slot; at < end;) {
+  for (uint32_t at = run.first_slot; at < end; ++count) {
     GuestFrame& frame = batch.frames[count];
-    if (!decode_next(batch, run, at, frame)) break;
+    const netif::FromGuestRequest& first = batch.slots[at].request;
+    if (is_plain(first, settings)) [[likely]] {
+      frame = {.run = static_cast<uint8_t>(number),
+               .first_slot = static_cast<uint8_t>(at),
+               .slot_count = 1,
+               .bytes = first.size,
+               .flags = frame_flags(first),
+               .verdict = QueueCounter::from_guest_frames};
+      at += 1;
+      buffers += 1;
+      continue;
+    }
+    if (!decode_chain(batch, run, at, frame)) break;
     frame.run = static_cast<uint8_t>(number);
     frame.first_slot = static_cast<uint8_t>(at);
     at += frame.slot_count;
     buffers += buffers_wanted(frame);
-    ++count;
   }
   run.first_frame = static_cast<uint16_t>(batch.frame_count);
   run.frame_count = static_cast<uint16_t>(count - batch.frame_count);
