@@ -9,7 +9,7 @@ import time
 # Drops of frames that from_guest_frames does not count: found before forwarding.
 COUNTED_BEFORE_FORWARDING = {f"from_guest_drop_{what}_frames" for what in (
     "bad_size", "too_many_slots", "size_mismatch", "bad_reference", "copy_failed",
-    "gso_not_offered", "too_long", "bad_headers", "source_address")}
+    "gso_not_offered", "too_long", "bad_headers", "too_many_segments", "source_address")}
 
 
 class DemoError(Exception):

@@ -17,6 +17,8 @@ namespace netback {
   X(from_guest_bytes, "bytes of those frames")                                                     \
   X(from_guest_slots, "request slots taken")                                                       \
   X(from_guest_extra_slots, "of these, extra-info slots")                                          \
+  X(from_guest_gso_frames, "of those frames, such as stand for several (GSO)")                     \
+  X(from_guest_gso_checksum_fixups, "GSO frames whose checksum was not said to be blank")          \
   X(from_guest_copy_calls, "grant-copy calls that carried slots of this queue")                    \
   X(from_guest_copy_slots, "slots carried by those calls, all queues of the worker together")      \
   X(from_guest_staged_copies, "copies from pages of the guest that are mapped: no hypercall")      \
@@ -31,15 +33,19 @@ namespace netback {
   X(from_guest_drop_gso_not_offered_frames, "segmentation asked of us, which we did not offer")    \
   X(from_guest_drop_too_long_frames, "longer than mtu + 14, + 4 with a VLAN tag")                  \
   X(from_guest_drop_bad_headers_frames, "checksum wanted for headers that are malformed")          \
+  X(from_guest_drop_too_many_segments_frames, "GSO frames that stand for more than 256")           \
   X(from_guest_drop_source_address_frames, "source address is not the vif's (lock-mac)")           \
   X(from_guest_drop_too_early_frames, "the port was not running")                                  \
   X(from_guest_drop_port_full_frames, "the port took no more frames")                              \
   X(from_guest_drop_port_too_long_frames, "longer than the port can send")                         \
   X(from_guest_drop_no_buffer_frames, "no buffer for what the port driver needs")                  \
+  X(from_guest_drop_port_refused_frames, "the port driver does not segment such a frame")          \
   X(from_guest_drop_to_sender_frames, "addressed to the sender itself")                            \
   X(to_guest_frames, "frames copied to the guest")                                                 \
   X(to_guest_bytes, "bytes of those frames")                                                       \
   X(to_guest_slots, "request slots taken")                                                         \
+  X(to_guest_gso_frames, "of those frames, such as stand for several (GSO)")                       \
+  X(to_guest_cut_frames, "GSO frames cut into segments, as the guest takes none")                  \
   X(to_guest_copy_calls, "grant-copy calls that carried slots of this queue")                      \
   X(to_guest_copy_slots, "slots carried by those calls, all queues of the worker together")        \
   X(to_guest_staged_copies, "copies to pages of the guest that are mapped: no hypercall")          \
@@ -48,16 +54,20 @@ namespace netback {
   X(to_guest_drop_stalled_frames, "the guest took none of its backlog for too long")               \
   X(to_guest_drop_copy_failed_frames, "the hypervisor refused a grant copy")                       \
   X(to_guest_drop_too_long_frames, "longer than the guest can take")                               \
+  X(to_guest_drop_no_buffer_frames, "no buffers for the segments of a GSO frame")                  \
   X(to_guest_drop_detached_frames, "the guest had left, or was quarantined")
 
 // Of one port queue.
 #define NETBACK_PORT_COUNTERS(X)                                                                   \
   X(port_received_frames, "frames received from the port")                                         \
   X(port_received_bytes, "bytes of those frames")                                                  \
+  X(port_received_gso_frames, "of these frames, such as stand for several")                        \
   X(port_sent_frames, "frames the port took")                                                      \
   X(port_sent_bytes, "bytes of those frames")                                                      \
   X(port_sent_bursts, "calls of the driver's transmit function that took frames")                  \
   X(port_checksums_completed, "checksums completed in software before sending")                    \
+  X(port_gso_frames, "GSO frames that the port segments itself")                                   \
+  X(port_cut_frames, "GSO frames cut into segments in software before sending")                    \
   X(port_drop_short_frames, "received shorter than an Ethernet header")                            \
   X(port_drop_no_destination_frames, "received for an address that no vif of the port has")
 

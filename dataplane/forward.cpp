@@ -7,6 +7,7 @@
 #include <span>
 
 #include "dataplane/offload.hpp"
+#include "dataplane/segment.hpp"
 
 namespace netback {
 namespace {
@@ -57,7 +58,7 @@ class Forwarding {
       return;
     }
     if (!segment->unfiltered.empty())
-      for (rte_mbuf* frame : row) show_unfiltered(*segment, frame, owner);
+      for (rte_mbuf* frame : row) show(segment->unfiltered, frame, owner);
     if (owner != nullptr) return to_owner(*owner, row);
     to_port(*segment->port, row);
   }
@@ -75,12 +76,8 @@ class Forwarding {
 
   // Broadcast and multicast: the port and all other vifs.
   void flood(const ForwardTable::Segment& segment, rte_mbuf* frame) {
-    const bool port_too = from_vif(frame);
-    // What is shared cannot be changed any more: fill in the checksum while it is ours alone.
-    if (checksum_blank(frame)) complete_checksum(frame);
-    for (GuestQueue* queue : segment.vifs)
-      if (queue != sender(frame)) to_backlog(*queue, share(frame));
-    if (port_too) return to_port(*segment.port, {&frame, 1});
+    show(segment.vifs, frame, nullptr);
+    if (from_vif(frame)) return to_port(*segment.port, {&frame, 1});
     rte_pktmbuf_free(frame);
   }
 
@@ -90,18 +87,38 @@ class Forwarding {
     const auto& takers = segment.unfiltered;
     if (takers.empty())
       return drop(frame, segment.port->counters, PortCounter::port_drop_no_destination_frames);
-    if (takers.size() > 1 && checksum_blank(frame)) complete_checksum(frame);
-    for (size_t i = 0; i + 1 < takers.size(); ++i) to_backlog(*takers[i], share(frame));
+    show(takers, frame, takers.back());
     to_backlog(*takers.back(), frame);
   }
 
-  // Vifs that see everything get frames that are not theirs as well.
-  void show_unfiltered(const ForwardTable::Segment& segment, rte_mbuf* frame,
-                       const GuestQueue* owner) {
-    for (GuestQueue* queue : segment.unfiltered) {
+  // All of `takers` but the sender and `owner` get it too. What is shared cannot be changed any
+  // more: its checksum is filled in while it is ours alone, and of one that stands for several they
+  // get those, as copies; the frame itself is for `owner` or the port as it was.
+  void show(std::span<GuestQueue* const> takers, rte_mbuf* frame, const GuestQueue* owner) {
+    if (segmented(frame)) [[unlikely]]
+      return show_cut(takers, frame, owner);
+    for (GuestQueue* queue : takers) {
       if (queue == sender(frame) || queue == owner) continue;
       if (checksum_blank(frame)) complete_checksum(frame);
       to_backlog(*queue, share(frame));
+    }
+  }
+
+  void show_cut(std::span<GuestQueue* const> takers, const rte_mbuf* frame,
+                const GuestQueue* owner) {
+    const auto takes = [&](const GuestQueue* queue) {
+      return queue != sender(frame) && queue != owner;
+    };
+    if (std::ranges::none_of(takers, takes)) return;
+    Segments segments;
+    const auto parts = cut(frame, pool_, segments);
+    for (GuestQueue* queue : takers)
+      if (takes(queue))
+        queue->counters.add(parts.empty() ? QueueCounter::to_guest_drop_no_buffer_frames
+                                          : QueueCounter::to_guest_cut_frames);
+    for (rte_mbuf* part : parts) {
+      show(takers, part, owner);
+      rte_pktmbuf_free(part);
     }
   }
 
@@ -116,17 +133,13 @@ class Forwarding {
   void to_backlog(GuestQueue& queue, rte_mbuf* frame) { to_backlog(queue, {&frame, 1}); }
 
   void to_backlog(GuestQueue& queue, std::span<rte_mbuf* const> row) {
-    const uint32_t frames_max = backlog_max(queue);
+    const BacklogRoom room = backlog_room(queue);
     const uint32_t before = queue.backlog.count();
     for (rte_mbuf* frame : row) {
-      if (too_long(queue, frame)) [[unlikely]]
-        drop(frame, queue.counters, QueueCounter::to_guest_drop_too_long_frames);
-      else if (queue.quarantined) [[unlikely]]
-        drop(frame, queue.counters, QueueCounter::to_guest_drop_detached_frames);
-      else if (queue.backlog.count() >= frames_max)
-        drop(frame, queue.counters, QueueCounter::to_guest_drop_backlog_full_frames);
+      if (segmented(frame) && !takes_segmented(*queue.settings, frame)) [[unlikely]]
+        cut_to_backlog(queue, frame, room);
       else
-        queue.backlog.push(frame);
+        join_backlog(queue, frame, room);
     }
     if (queue.backlog.count() == before) return;
     if (before == 0) queue.backlog_since = now_;
@@ -135,21 +148,56 @@ class Forwarding {
     backlogged_.push_back(&queue);
   }
 
+  struct BacklogRoom {
+    uint32_t frames, buffers;  // it joins while the backlog holds fewer of both
+    bool in(const Backlog& backlog) const {
+      return backlog.count() < frames && backlog.buffers() < buffers;
+    }
+  };
+
+  static void join_backlog(GuestQueue& queue, rte_mbuf* frame, const BacklogRoom& room) {
+    if (too_long(queue, frame)) [[unlikely]]
+      drop(frame, queue.counters, QueueCounter::to_guest_drop_too_long_frames);
+    else if (queue.quarantined) [[unlikely]]
+      drop(frame, queue.counters, QueueCounter::to_guest_drop_detached_frames);
+    else if (!room.in(queue.backlog))
+      drop(frame, queue.counters, QueueCounter::to_guest_drop_backlog_full_frames);
+    else
+      queue.backlog.push(frame);
+  }
+
+  // For a guest that does not segment. Nothing is cut for one that has no room for any of it.
+  void cut_to_backlog(GuestQueue& queue, rte_mbuf* frame, const BacklogRoom& room) {
+    if (!room.in(queue.backlog))
+      return drop(frame, queue.counters, QueueCounter::to_guest_drop_backlog_full_frames);
+    Segments segments;
+    const auto parts = cut(frame, pool_, segments);
+    if (parts.empty())
+      return drop(frame, queue.counters, QueueCounter::to_guest_drop_no_buffer_frames);
+    rte_pktmbuf_free(frame);
+    queue.counters.add(QueueCounter::to_guest_cut_frames);
+    for (rte_mbuf* part : parts) join_backlog(queue, part, room);
+  }
+
+  static bool takes_segmented(const VifSettings& settings, const rte_mbuf* frame) {
+    return RTE_ETH_IS_IPV4_HDR(frame->packet_type) ? settings.takes_gso_tcpv4
+                                                   : settings.takes_gso_tcpv6;
+  }
+
   // Without feature-sg the guest takes one slot a frame: a page.
   static bool too_long(const GuestQueue& queue, const rte_mbuf* frame) {
     const VifSettings& settings = *queue.settings;
     if (frame->pkt_len > netif::page_bytes && !settings.takes_chains) return true;
     if (frame->pkt_len <= settings.frame_bytes_max) return false;
-    const auto* ethernet = rte_pktmbuf_mtod(frame, const rte_ether_hdr*);
-    const bool tagged = ethernet->ether_type == rte_cpu_to_be_16(RTE_ETHER_TYPE_VLAN);
-    return !tagged || frame->pkt_len > settings.frame_bytes_max + limits::vlan_tag_bytes;
+    return wire_bytes(frame) >
+           settings.frame_bytes_max + (vlan_tagged(frame) ? limits::vlan_tag_bytes : 0);
   }
 
   // Dead guests share what is free and never starve the living (design 4.7).
-  uint32_t backlog_max(const GuestQueue& queue) {
+  BacklogRoom backlog_room(const GuestQueue& queue) {
     if (free_buffers_ == unknown) free_buffers_ = pool_.free_buffers_here();
-    return std::min(
-        {queue.settings->backlog_frames_max, limits::backlog_frames_max, free_buffers_ / 2});
+    return {std::min(queue.settings->backlog_frames_max, limits::backlog_frames_max),
+            std::min(limits::backlog_buffers_max, free_buffers_ / 2)};
   }
 
   static constexpr uint32_t unknown = UINT32_MAX;

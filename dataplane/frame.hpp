@@ -2,9 +2,13 @@
 // are kept in DPDK's own words:
 //   csum_blank      RX_L4_CKSUM_NONE (data fine, checksum not filled in), l2/l3/l4_len, packet_type
 //   data_validated  RX_L4_CKSUM_GOOD
+//   GSO             RX_LRO: a TCP frame that stands for several, of tso_segsz bytes of payload
+//   each;
+//                   csum_blank as well, and the pseudo-header's sum is where the checksum goes
 //   came from       mbuf->port: a port below limits::ports_max, a vif from there on
 #pragma once
 
+#include <rte_ether.h>
 #include <rte_mbuf.h>
 
 #include <algorithm>
@@ -35,6 +39,23 @@ inline bool checksum_blank(const rte_mbuf* frame) {
 }
 inline void set_checksum_state(rte_mbuf* frame, uint64_t state) {
   frame->ol_flags = (frame->ol_flags & ~uint64_t{RTE_MBUF_F_RX_L4_CKSUM_MASK}) | state;
+}
+
+// Whether it stands for several frames. Such a frame has more payload than tso_segsz bytes.
+inline bool segmented(const rte_mbuf* frame) {
+  return frame->ol_flags & RTE_MBUF_F_RX_LRO;
+}
+// L2 to L4 of a frame whose headers are known (offload).
+inline uint32_t header_bytes(const rte_mbuf* frame) {
+  return static_cast<uint32_t>(frame->l2_len + frame->l3_len + frame->l4_len);
+}
+// Bytes of the longest frame that it is once it leaves.
+inline uint32_t wire_bytes(const rte_mbuf* frame) {
+  return segmented(frame) ? header_bytes(frame) + frame->tso_segsz : frame->pkt_len;
+}
+inline bool vlan_tagged(const rte_mbuf* frame) {
+  return rte_pktmbuf_mtod(frame, const rte_ether_hdr*)->ether_type ==
+         rte_cpu_to_be_16(RTE_ETHER_TYPE_VLAN);
 }
 
 // Who holds a batch owns its frames: by the turn's end each has moved on or was dropped.

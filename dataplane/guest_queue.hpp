@@ -25,8 +25,10 @@ struct VifSettings {
   bool takes_chains = false;        // the guest's feature-sg: frames of several slots
   bool takes_blank_ipv4 = true;     // not the guest's feature-no-csum-offload
   bool takes_blank_ipv6 = false;    // the guest's feature-ipv6-csum-offload
-  bool gso_tcpv4_offered = false;   // we wrote feature-gso-tcpv4 = 1: not before it is built
+  bool gso_tcpv4_offered = false;   // we wrote feature-gso-tcpv4 = 1
   bool gso_tcpv6_offered = false;
+  bool takes_gso_tcpv4 = false;  // the guest's feature-gso-tcpv4, and what that needs
+  bool takes_gso_tcpv6 = false;
   bool lock_mac = false;  // frames with another source address are dropped
   uint32_t backlog_frames_max = limits::backlog_frames_max;
   uint32_t stall_ms = limits::stall_ms;
@@ -52,19 +54,31 @@ inline constexpr auto violation_text =
 class Backlog {
  public:
   uint32_t count() const { return tail_ - head_; }
+  uint32_t buffers() const { return buffers_; }  // of those frames
   rte_mbuf* at(uint32_t i) const { return frames_[(head_ + i) % frames_.size()]; }
   void push(rte_mbuf* frame) {
     NETBACK_CHECK(count() < frames_.size());
     frames_[tail_++ % frames_.size()] = frame;
+    buffers_ += frame->nb_segs;
   }
+  // They are not freed yet.
   void pop(uint32_t frames) {
     NETBACK_CHECK(frames <= count());
-    head_ += frames;
+    for (; frames > 0; --frames) buffers_ -= frames_[head_++ % frames_.size()]->nb_segs;
+  }
+  // Leaves it empty; `end` is called with each frame, oldest first.
+  template <class End>
+  void clear(End end) {
+    while (count() > 0) {
+      rte_mbuf* frame = at(0);
+      pop(1);
+      end(frame);
+    }
   }
 
  private:
   std::array<rte_mbuf*, limits::backlog_frames_max> frames_;
-  uint32_t head_ = 0, tail_ = 0;
+  uint32_t head_ = 0, tail_ = 0, buffers_ = 0;
 };
 static_assert((limits::backlog_frames_max & (limits::backlog_frames_max - 1)) == 0);
 

@@ -20,6 +20,10 @@ inline constexpr uint32_t frame_bytes_max = 65535;  // XEN_NETIF_MAX_TX_SIZE
 static_assert(frame_bytes_max == XEN_NETIF_MAX_TX_SIZE);
 static_assert(further_slots_max + 1 >= XEN_NETIF_NR_SLOTS_MIN);
 
+// Frames that one GSO frame may stand for. A full one of IPv4's least MTU that routers must carry
+// whole (576 bytes) needs 123; one of segments so small that it needs more is a lie or a waste.
+inline constexpr uint32_t segments_max = 256;
+
 // One turn, from guests.
 inline constexpr uint32_t turn_slots_max = 128;  // beyond this a turn leaves the L1 cache
 inline constexpr uint32_t turn_runs_max = 32;
@@ -33,14 +37,18 @@ static_assert(turn_slots_max >= queue_share_slots_min);
 inline constexpr uint32_t group_slots = 32;
 inline constexpr uint32_t streaming_slots_min = 8;
 static_assert(group_slots <= queue_share_slots_min);
+// Frames that one queue's GSO frames of one turn stand for; what would be more waits for the next
+// turn. An honest guest's turn_slots_max slots hold 362 segments of 1,448 bytes.
+inline constexpr uint32_t run_segments_max = 512;
+static_assert(run_segments_max >= segments_max);
 // Answers written and not yet published, to save notifications.
 inline constexpr uint32_t held_answers_max = 64;
 
 // One turn, to guests.
 inline constexpr uint32_t queue_to_guest_slots_max = 128;
 inline constexpr uint32_t turn_to_guest_slots_max = 256;
-inline constexpr uint32_t to_guest_slots_per_frame_max = 17;  // 65,535 bytes in pages, one to spare
-static_assert(to_guest_slots_per_frame_max * netif::page_bytes > frame_bytes_max);
+inline constexpr uint32_t to_guest_slots_per_frame_max = 17;  // 65,535 bytes in pages, extra info
+static_assert((to_guest_slots_per_frame_max - 1) * netif::page_bytes > frame_bytes_max);
 
 inline constexpr uint32_t port_burst_frames = 32;
 inline constexpr uint32_t port_bursts_per_turn = 4;  // while there are more
@@ -50,6 +58,11 @@ inline constexpr uint32_t frame_batch_max = 256;  // what passes through forward
 static_assert(frame_batch_max >= turn_slots_max + port_burst_frames * port_bursts_per_turn);
 
 inline constexpr uint32_t backlog_frames_max = 512;
+// A frame of 64 KiB takes 32 buffers: a queue may hold 64 of those, 4 MiB.
+inline constexpr uint32_t backlog_buffers_max = 2048;
+// A port driver's own segmentation is trusted with segments from here on: NICs of Intel's take
+// smaller ones for an attack and stop (i40e_rxtx.h I40E_MIN_TSO_MSS).
+inline constexpr uint32_t offloaded_segment_bytes_min = 256;
 inline constexpr uint32_t empty_turns_before_parking = 1000;
 // A worker with hot queues looks at so many parked ones so often: of a thousand at each within a
 // millisecond.

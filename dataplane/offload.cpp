@@ -76,24 +76,69 @@ uint32_t sum_of_bytes(const rte_mbuf* buffer, uint32_t at, uint32_t bytes) {
   return sum;
 }
 
-}  // namespace
-
-bool parse_headers(rte_mbuf* frame) {
+// As parse_headers(), but for the lengths that the headers say. Bytes of the L4 header without
+// options; 0: not found.
+uint32_t find_headers(rte_mbuf* frame) {
   rte_net_hdr_lens lengths{};
   frame->packet_type =
       rte_net_get_ptype(frame, &lengths, RTE_PTYPE_L2_MASK | RTE_PTYPE_L3_MASK | RTE_PTYPE_L4_MASK);
   frame->tx_offload = 0;
   const uint32_t l4 = frame->packet_type & RTE_PTYPE_L4_MASK;
-  if (l4 != RTE_PTYPE_L4_TCP && l4 != RTE_PTYPE_L4_UDP) return false;
-  if (!is_ipv4(frame) && !RTE_ETH_IS_IPV6_HDR(frame->packet_type)) return false;
-  const size_t header = l4 == RTE_PTYPE_L4_TCP ? sizeof(rte_tcp_hdr) : sizeof(rte_udp_hdr);
-  if (lengths.l2_len + lengths.l3_len + header > frame->data_len) return false;
+  if (l4 != RTE_PTYPE_L4_TCP && l4 != RTE_PTYPE_L4_UDP) return 0;
+  if (!is_ipv4(frame) && !RTE_ETH_IS_IPV6_HDR(frame->packet_type)) return 0;
+  const uint32_t header = l4 == RTE_PTYPE_L4_TCP ? sizeof(rte_tcp_hdr) : sizeof(rte_udp_hdr);
+  if (lengths.l2_len + lengths.l3_len + header > frame->data_len) return 0;
   frame->l2_len = lengths.l2_len;
   frame->l3_len = lengths.l3_len;
   frame->l4_len = lengths.l4_len;
   // Their fields in the mbuf are narrow: endless extension headers do not fit.
-  if (frame->l2_len != lengths.l2_len || frame->l3_len != lengths.l3_len) return false;
-  return l4_bytes(frame) >= header;
+  if (frame->l2_len != lengths.l2_len || frame->l3_len != lengths.l3_len) return 0;
+  return header;
+}
+
+void set_ip_length(rte_mbuf* frame) {
+  const uint32_t l3_bytes = frame->pkt_len - frame->l2_len;
+  if (!is_ipv4(frame)) {
+    auto* ip = reinterpret_cast<rte_ipv6_hdr*>(l3_of(frame));
+    ip->payload_len = rte_cpu_to_be_16(static_cast<uint16_t>(l3_bytes - sizeof *ip));
+    return;
+  }
+  auto* ip = reinterpret_cast<rte_ipv4_hdr*>(l3_of(frame));
+  if (rte_be_to_cpu_16(ip->total_length) == l3_bytes) return;
+  ip->total_length = rte_cpu_to_be_16(static_cast<uint16_t>(l3_bytes));
+  ip->hdr_checksum = 0;
+  ip->hdr_checksum = rte_ipv4_cksum(ip);
+}
+
+}  // namespace
+
+bool parse_headers(rte_mbuf* frame) {
+  const uint32_t header = find_headers(frame);
+  return header != 0 && l4_bytes(frame) >= header;
+}
+
+void blank_checksum(rte_mbuf* frame) {
+  set_checksum(frame, pseudo_header_sum(frame));
+  set_checksum_state(frame, RTE_MBUF_F_RX_L4_CKSUM_NONE);
+}
+
+bool mark_segmented(rte_mbuf* frame, bool ipv4, uint16_t segment_bytes) {
+  NETBACK_CHECK(rte_mbuf_refcnt_read(frame) == 1);
+  if (find_headers(frame) == 0 || !is_tcp(frame) || is_ipv4(frame) != ipv4) return false;
+  const uint32_t headers = header_bytes(frame);
+  if (frame->l4_len < sizeof(rte_tcp_hdr) || headers > frame->data_len) return false;
+  if (headers == frame->pkt_len) return false;
+  set_ip_length(frame);
+  blank_checksum(frame);
+  if (frame->pkt_len - headers <= segment_bytes) return true;
+  frame->ol_flags |= RTE_MBUF_F_RX_LRO;
+  frame->tso_segsz = segment_bytes;
+  return true;
+}
+
+uint32_t segment_count(const rte_mbuf* frame) {
+  const uint32_t payload = frame->pkt_len - header_bytes(frame);
+  return (payload + frame->tso_segsz - 1) / frame->tso_segsz;
 }
 
 void complete_checksum(rte_mbuf* frame) {
@@ -113,6 +158,23 @@ void request_checksum(rte_mbuf* frame) {
   set_checksum(frame, pseudo_header_sum(frame));
   frame->ol_flags |= is_tcp(frame) ? RTE_MBUF_F_TX_TCP_CKSUM : RTE_MBUF_F_TX_UDP_CKSUM;
   frame->ol_flags |= is_ipv4(frame) ? RTE_MBUF_F_TX_IPV4 : RTE_MBUF_F_TX_IPV6;
+}
+
+void request_segmentation(rte_mbuf* frame, bool ipv4_checksum) {
+  NETBACK_CHECK(rte_mbuf_refcnt_read(frame) == 1);
+  frame->ol_flags |= RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_TCP_CKSUM;
+  if (is_ipv4(frame)) {
+    auto* ip = reinterpret_cast<rte_ipv4_hdr*>(l3_of(frame));
+    frame->ol_flags |= RTE_MBUF_F_TX_IPV4;
+    set_checksum(frame, rte_ipv4_phdr_cksum(ip, RTE_MBUF_F_TX_TCP_SEG));
+    if (!ipv4_checksum) return;
+    frame->ol_flags |= RTE_MBUF_F_TX_IP_CKSUM;
+    ip->hdr_checksum = 0;
+  } else {
+    const auto* ip = reinterpret_cast<const rte_ipv6_hdr*>(l3_of(frame));
+    frame->ol_flags |= RTE_MBUF_F_TX_IPV6;
+    set_checksum(frame, rte_ipv6_phdr_cksum(ip, RTE_MBUF_F_TX_TCP_SEG));
+  }
 }
 
 }  // namespace netback

@@ -1,4 +1,5 @@
-// Checksums: where the headers are, filling one in, or leaving it to a port that does.
+// Checksums and segmentation: where the headers are, filling a checksum in, or leaving that to a
+// port that does.
 #pragma once
 
 #include <rte_mbuf.h>
@@ -18,5 +19,24 @@ void complete_checksum(rte_mbuf* frame);
 // Leaves the checksum to the port: sets the transmit flags and the pseudo-header sum that DPDK's
 // drivers start from; the guest's own is not trusted. The frame is ours alone.
 void request_checksum(rte_mbuf* frame);
+
+// Writes the pseudo-header's sum where the checksum of a parsed frame goes and marks it blank. The
+// frame is ours alone.
+void blank_checksum(rte_mbuf* frame);
+
+// Makes a TCP frame of `ipv4` or IPv6 one that stands for several (frame.hpp: segmented), with
+// `segment_bytes` (not 0) bytes of payload each; one whose payload fits a segment becomes an
+// ordinary frame with a blank checksum. The length in its IP header is set right: as Linux does,
+// the frame's is believed, because senders of large frames need not fill it in. False: other
+// headers, not whole ones, or no payload. The frame is ours alone.
+bool mark_segmented(rte_mbuf* frame, bool ipv4, uint16_t segment_bytes);
+
+// Frames that a segmented frame stands for.
+uint32_t segment_count(const rte_mbuf* frame);
+
+// Leaves segmentation to the port: sets the transmit flags, and the pseudo-header sum without a
+// length, as DPDK wants it. `ipv4_checksum`: the port fills in that one too. The frame is ours
+// alone.
+void request_segmentation(rte_mbuf* frame, bool ipv4_checksum);
 
 }  // namespace netback

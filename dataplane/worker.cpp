@@ -125,10 +125,9 @@ void Worker::detach(GuestQueue& queue) {
 }
 
 void Worker::drop_backlog(GuestQueue& queue) {
-  const uint32_t waiting = queue.backlog.count();
-  for (uint32_t i = 0; i < waiting; ++i)
-    drop(queue.backlog.at(i), queue.counters, QueueCounter::to_guest_drop_detached_frames);
-  queue.backlog.pop(waiting);
+  queue.backlog.clear([&](rte_mbuf* frame) {
+    drop(frame, queue.counters, QueueCounter::to_guest_drop_detached_frames);
+  });
   std::erase(backlogged_, &queue);
   queue.in_backlogged = false;
 }

@@ -47,6 +47,7 @@ struct GuestFrame {
   // Everything else: the named drop.
   QueueCounter verdict;
   bool good() const { return verdict == QueueCounter::from_guest_frames; }
+  bool gso() const { return gso_type != XEN_NETIF_GSO_TYPE_NONE; }
 };
 static_assert(sizeof(GuestFrame) <= 16);
 

@@ -87,8 +87,12 @@ Decoded decode_further_slots(std::span<const FromGuestSlot> slots, bool ends_at_
 }
 
 bool too_long(const GuestFrame& frame, const VifSettings& settings) {
-  return frame.gso_type == XEN_NETIF_GSO_TYPE_NONE &&
-         frame.bytes > settings.frame_bytes_max + limits::vlan_tag_bytes;
+  return !frame.gso() && frame.bytes > settings.frame_bytes_max + limits::vlan_tag_bytes;
+}
+
+// Frames that a GSO frame stands for, at most: how long its headers are is not known yet.
+uint32_t segments_of(const GuestFrame& frame) {
+  return (frame.bytes + frame.gso_bytes - 1u) / frame.gso_bytes;
 }
 
 uint8_t frame_flags(const netif::FromGuestRequest& first) {
@@ -160,7 +164,7 @@ void decode_run(FromGuestBatch& batch, uint32_t number) {
   SlotRun& run = batch.runs[number];
   const VifSettings& settings = *run.queue->settings;
   const uint32_t end = run.first_slot + run.slot_count;
-  uint32_t count = batch.frame_count, buffers = 0;
+  uint32_t count = batch.frame_count, buffers = 0, segments = 0;
   for (uint32_t at = run.first_slot; at < end; ++count) {
     GuestFrame& frame = batch.frames[count];
     const netif::FromGuestRequest& first = batch.slots[at].request;
@@ -176,6 +180,10 @@ void decode_run(FromGuestBatch& batch, uint32_t number) {
       continue;
     }
     if (!decode_chain(batch, run, at, frame)) break;
+    if (frame.gso()) {
+      segments += segments_of(frame);
+      if (segments > limits::run_segments_max && count > batch.frame_count) break;
+    }
     frame.run = static_cast<uint8_t>(number);
     frame.first_slot = static_cast<uint8_t>(at);
     at += frame.slot_count;

@@ -10,6 +10,8 @@ namespace netback::from_guest {
 // frames[]. Pure: looks at nothing but the copied slots and the vif's settings.
 // A frame that is not whole in what was copied is left for the next turn; one that goes on beyond
 // what the guest published is a violation. Frames before a violation stand.
+// GSO frames that would become more than limits::run_segments_max frames of one queue wait for the
+// next turn, and so does what is behind them.
 void decode(FromGuestBatch& batch);
 
 // How the next frame of `slots` ended.

@@ -7,17 +7,28 @@
 namespace netback::from_guest {
 namespace {
 
-bool tagged(const rte_ether_hdr* ethernet) {
-  return ethernet->ether_type == rte_cpu_to_be_16(RTE_ETHER_TYPE_VLAN);
+// A frame to be segmented is as long as the vif's frames may be once it is cut, and its checksum is
+// blank even if the guest forgot to say so (as Linux's rx_gso_checksum_fixup).
+QueueCounter inspect_gso(rte_mbuf* mbuf, const GuestFrame& frame, const VifSettings& settings) {
+  if (!mark_segmented(mbuf, frame.gso_type == XEN_NETIF_GSO_TYPE_TCPV4, frame.gso_bytes))
+    return QueueCounter::from_guest_drop_bad_headers_frames;
+  if (wire_bytes(mbuf) >
+      settings.frame_bytes_max + (vlan_tagged(mbuf) ? limits::vlan_tag_bytes : 0))
+    return QueueCounter::from_guest_drop_too_long_frames;
+  if (segmented(mbuf) && segment_count(mbuf) > limits::segments_max)
+    return QueueCounter::from_guest_drop_too_many_segments_frames;
+  return QueueCounter::from_guest_frames;
 }
 
 // Sets the frame's flags; the verdict: from_guest_frames or a drop.
 QueueCounter inspect_frame(rte_mbuf* mbuf, const GuestFrame& frame, const VifSettings& settings) {
   const auto* ethernet = rte_pktmbuf_mtod(mbuf, const rte_ether_hdr*);
-  if (mbuf->pkt_len > settings.frame_bytes_max && !tagged(ethernet))
+  if (mbuf->pkt_len > settings.frame_bytes_max && !vlan_tagged(mbuf) && !frame.gso())
     return QueueCounter::from_guest_drop_too_long_frames;
   if (settings.lock_mac && !rte_is_same_ether_addr(&ethernet->src_addr, &settings.mac))
     return QueueCounter::from_guest_drop_source_address_frames;
+  if (frame.gso()) [[unlikely]]
+    return inspect_gso(mbuf, frame, settings);
   if (frame.flags & NETTXF_csum_blank) {
     if (!parse_headers(mbuf)) return QueueCounter::from_guest_drop_bad_headers_frames;
     set_checksum_state(mbuf, RTE_MBUF_F_RX_L4_CKSUM_NONE);
@@ -32,7 +43,7 @@ QueueCounter inspect_frame(rte_mbuf* mbuf, const GuestFrame& frame, const VifSet
 void inspect(FromGuestBatch& batch, FrameBatch& frames) {
   for (uint32_t r = 0; r < batch.run_count; ++r) {
     const SlotRun& run = batch.runs[r];
-    uint64_t good_frames = 0, good_bytes = 0;
+    uint64_t good_frames = 0, good_bytes = 0, gso_frames = 0, fixups = 0;
     for (uint32_t f = run.first_frame; f < uint32_t{run.first_frame} + run.frame_count; ++f) {
       GuestFrame& frame = batch.frames[f];
       if (!frame.good()) continue;
@@ -45,9 +56,14 @@ void inspect(FromGuestBatch& batch, FrameBatch& frames) {
       frames.push(mbuf);
       ++good_frames;
       good_bytes += mbuf->pkt_len;
+      gso_frames += frame.gso();
+      fixups += frame.gso() && !(frame.flags & NETTXF_csum_blank);
     }
     run.queue->counters.add(QueueCounter::from_guest_frames, good_frames);
     run.queue->counters.add(QueueCounter::from_guest_bytes, good_bytes);
+    if (gso_frames == 0) continue;
+    run.queue->counters.add(QueueCounter::from_guest_gso_frames, gso_frames);
+    run.queue->counters.add(QueueCounter::from_guest_gso_checksum_fixups, fixups);
   }
 }
 

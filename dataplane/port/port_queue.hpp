@@ -11,8 +11,11 @@ namespace netback {
 
 // What the driver does by itself and can be trusted with (platform: port drivers that lie).
 struct PortCapabilities {
-  bool checksum = false;            // fills in TCP and UDP checksums, IPv4 and IPv6
-  bool chains = false;              // sends frames of several mbufs
+  bool checksum = false;                        // fills in TCP and UDP checksums, IPv4 and IPv6
+  bool chains = false;                          // sends frames of several mbufs
+  bool segments = false;                        // cuts TCP frames, IPv4 and IPv6 (TSO)
+  bool ipv4_checksum = false;                   // fills in IPv4's own checksum while it does
+  uint32_t segmented_buffers_max = UINT16_MAX;  // mbufs of a frame that it is to cut
   bool receives = true;             // false: it never hands out a frame, so no need to look
   uint32_t frame_bytes_max = 1514;  // untagged; a VLAN tag may add 4
 };

@@ -1,8 +1,10 @@
 #include "dataplane/port/transmit.hpp"
 
 #include <rte_ethdev.h>
+#include <rte_ip.h>
 
 #include "dataplane/offload.hpp"
+#include "dataplane/segment.hpp"
 
 namespace netback::port {
 namespace {
@@ -21,18 +23,35 @@ rte_mbuf* linearise(rte_mbuf* chain, FramePool& pool) {
 }
 
 // Its Ethernet header is looked at only when the length alone does not tell.
-bool too_long(const PortQueue& port, const rte_mbuf* frame) {
-  const uint32_t frame_bytes_max = port.can.frame_bytes_max;
-  if (frame->pkt_len <= frame_bytes_max) [[likely]]
+bool too_long(const rte_mbuf* frame, const PortQueue& port) {
+  const uint32_t bytes = wire_bytes(frame);
+  if (bytes <= port.can.frame_bytes_max) [[likely]]
     return false;
-  const auto* ethernet = rte_pktmbuf_mtod(frame, const rte_ether_hdr*);
-  const bool tagged = ethernet->ether_type == rte_cpu_to_be_16(RTE_ETHER_TYPE_VLAN);
-  return !tagged || frame->pkt_len > frame_bytes_max + limits::vlan_tag_bytes;
+  return !vlan_tagged(frame) || bytes > port.can.frame_bytes_max + limits::vlan_tag_bytes;
+}
+
+// Whether the port cuts this segmented frame itself. Not with IPv6's extension headers: drivers
+// take their bytes for TCP's (virtio_tso_fix_cksum).
+bool port_segments(const rte_mbuf* frame, const PortQueue& port) {
+  return port.can.segments && port.can.chains && frame->nb_segs <= port.can.segmented_buffers_max &&
+         frame->tso_segsz >= limits::offloaded_segment_bytes_min &&
+         (RTE_ETH_IS_IPV4_HDR(frame->packet_type) || frame->l3_len == sizeof(rte_ipv6_hdr));
+}
+
+// Makes `frame` one that the port cuts. Drivers finish such frames in their prepare function.
+QueueCounter offload_segmentation(rte_mbuf* frame, PortQueue& port) {
+  request_segmentation(frame, port.can.ipv4_checksum);
+  if (rte_eth_tx_prepare(port.port, port.queue, &frame, 1) != 1)
+    return QueueCounter::from_guest_drop_port_refused_frames;
+  port.counters.add(PortCounter::port_gso_frames);
+  return QueueCounter::from_guest_frames;
 }
 
 // Makes `frame` sendable by this port; the drop when it cannot be.
 QueueCounter prepare(rte_mbuf*& frame, PortQueue& port, FramePool& pool) {
-  if (too_long(port, frame)) return QueueCounter::from_guest_drop_port_too_long_frames;
+  if (too_long(frame, port)) return QueueCounter::from_guest_drop_port_too_long_frames;
+  if (segmented(frame)) [[unlikely]]
+    return offload_segmentation(frame, port);
   if (checksum_blank(frame)) {
     if (port.can.checksum) {
       request_checksum(frame);
@@ -50,33 +69,73 @@ QueueCounter prepare(rte_mbuf*& frame, PortQueue& port, FramePool& pool) {
   return QueueCounter::from_guest_frames;
 }
 
+// What one port is sent in one turn, in order.
+class Sending {
+ public:
+  Sending(PortQueue& port, const ForwardTable& table, FramePool& pool)
+      : port_(port), table_(table), pool_(pool) {}
+
+  // Prepares and sends `frames`; their places in the array are used for what is ready.
+  void send(std::span<rte_mbuf*> frames) {
+    uint32_t ready = 0;
+    for (rte_mbuf* frame : frames) {
+      if (segmented(frame) && !port_segments(frame, port_)) [[unlikely]] {
+        burst(frames.first(ready));  // what is before it
+        ready = 0;
+        send_cut(frame);
+        continue;
+      }
+      const QueueCounter verdict = prepare(frame, port_, pool_);
+      if (verdict != QueueCounter::from_guest_frames)
+        drop_of_vif(frame, table_, verdict);
+      else
+        frames[ready++] = frame;
+    }
+    burst(frames.first(ready));
+  }
+
+ private:
+  void send_cut(rte_mbuf* frame) {
+    if (too_long(frame, port_))
+      return drop_of_vif(frame, table_, QueueCounter::from_guest_drop_port_too_long_frames);
+    Segments segments;
+    const auto parts = cut(frame, pool_, segments);
+    if (parts.empty())
+      return drop_of_vif(frame, table_, QueueCounter::from_guest_drop_no_buffer_frames);
+    rte_pktmbuf_free(frame);
+    port_.counters.add(PortCounter::port_cut_frames);
+    send(parts);  // none of them is segmented
+  }
+
+  void burst(std::span<rte_mbuf*> frames) {
+    if (frames.empty()) return;
+    uint64_t bytes = 0;
+    for (const rte_mbuf* frame : frames) bytes += frame->pkt_len;
+    const uint16_t sent = rte_eth_tx_burst(port_.port, port_.queue, frames.data(),
+                                           static_cast<uint16_t>(frames.size()));
+    for (rte_mbuf* frame : frames.subspan(sent)) {
+      bytes -= frame->pkt_len;
+      drop_of_vif(frame, table_, QueueCounter::from_guest_drop_port_full_frames);
+    }
+    if (sent == 0) return;
+    port_.counters.add(PortCounter::port_sent_frames, sent);
+    port_.counters.add(PortCounter::port_sent_bytes, bytes);
+    port_.counters.add(PortCounter::port_sent_bursts);
+  }
+
+  PortQueue& port_;
+  const ForwardTable& table_;
+  FramePool& pool_;
+};
+
 void transmit_port(PortQueue& port, const ForwardTable& table, FramePool& pool) {
   FrameBatch& batch = port.outgoing;
-  const bool running = port.running.load(std::memory_order_acquire);
-  uint16_t ready = 0;
-  uint64_t bytes = 0;
-  for (uint32_t i = 0; i < batch.count; ++i) {
-    rte_mbuf* frame = batch.mbufs[i];
-    const QueueCounter verdict =
-        running ? prepare(frame, port, pool) : QueueCounter::from_guest_drop_too_early_frames;
-    if (verdict != QueueCounter::from_guest_frames) {
-      drop_of_vif(frame, table, verdict);
-      continue;
-    }
-    batch.mbufs[ready++] = frame;
-    bytes += frame->pkt_len;
-  }
+  const std::span frames(batch.mbufs.data(), batch.count);
   batch.count = 0;
-  if (ready == 0) return;
-  const uint16_t sent = rte_eth_tx_burst(port.port, port.queue, batch.mbufs.data(), ready);
-  for (uint16_t i = sent; i < ready; ++i) {
-    bytes -= batch.mbufs[i]->pkt_len;
-    drop_of_vif(batch.mbufs[i], table, QueueCounter::from_guest_drop_port_full_frames);
-  }
-  if (sent == 0) return;
-  port.counters.add(PortCounter::port_sent_frames, sent);
-  port.counters.add(PortCounter::port_sent_bytes, bytes);
-  port.counters.add(PortCounter::port_sent_bursts);
+  if (port.running.load(std::memory_order_acquire)) [[likely]]
+    return Sending(port, table, pool).send(frames);
+  for (rte_mbuf* frame : frames)
+    drop_of_vif(frame, table, QueueCounter::from_guest_drop_too_early_frames);
 }
 
 }  // namespace

@@ -9,9 +9,13 @@
 
 namespace netback {
 
-// Slots that a frame takes: its bytes in pages.
+// Slots that a frame takes: its bytes in pages, and extra info of segmentation.
 inline uint32_t slots_for(const rte_mbuf* frame) {
-  return (frame->pkt_len + netif::page_bytes - 1) / netif::page_bytes;
+  return (frame->pkt_len + netif::page_bytes - 1) / netif::page_bytes + (segmented(frame) ? 1 : 0);
+}
+// Whether the frame's slot number `i` carries extra info in the place of its request.
+inline bool is_extra_slot(const rte_mbuf* frame, uint32_t i) {
+  return i == 1 && segmented(frame);
 }
 
 // A frame and the neighbouring slots of the guest that take it.

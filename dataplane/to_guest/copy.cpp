@@ -32,6 +32,7 @@ void plan_slots(ToGuestBatch& batch, Delivery& delivery) {
   const rte_mbuf* piece = delivery.frame;
   uint32_t at = 0, left = delivery.frame->pkt_len;
   for (uint32_t i = 0; i < delivery.slot_count && !delivery.bad_reference; ++i) {
+    if (is_extra_slot(delivery.frame, i)) continue;
     const uint32_t here = std::min(left, netif::page_bytes);
     const uint32_t reference = batch.slots[delivery.first_slot + i].gref;
     delivery.bad_reference = !plan_slot(batch.copies, reference, piece, at, here);
@@ -155,12 +156,12 @@ void copy(std::span<GuestQueue* const> backlogged, ToGuestBatch& batch, Grants& 
 void drop_stalled(std::span<GuestQueue* const> backlogged, uint64_t now) {
   const uint64_t cycles_per_ms = rte_get_tsc_hz() / 1000;
   for (GuestQueue* queue : backlogged) {
-    const uint32_t waiting = queue->backlog.count();
-    if (waiting == 0 || now - queue->backlog_since < queue->settings->stall_ms * cycles_per_ms)
+    if (queue->backlog.count() == 0 ||
+        now - queue->backlog_since < queue->settings->stall_ms * cycles_per_ms)
       continue;
-    for (uint32_t i = 0; i < waiting; ++i)
-      drop(queue->backlog.at(i), queue->counters, QueueCounter::to_guest_drop_stalled_frames);
-    queue->backlog.pop(waiting);
+    queue->backlog.clear([&](rte_mbuf* frame) {
+      drop(frame, queue->counters, QueueCounter::to_guest_drop_stalled_frames);
+    });
     queue->stalled.store(true, std::memory_order_relaxed);
   }
 }

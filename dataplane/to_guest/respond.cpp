@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 
 namespace netback::to_guest {
 namespace {
@@ -18,10 +19,25 @@ uint16_t checksum_flags(const rte_mbuf* frame) {
   }
 }
 
+// What the guest is to make of a frame that stands for several. It overlays a whole slot, the
+// request's id with it (netif.h, "extra info").
+netif::ToGuestResponse segmentation_info(const rte_mbuf* frame) {
+  netif::ExtraInfo extra{};
+  extra.type = XEN_NETIF_EXTRA_TYPE_GSO;
+  extra.u.gso.size = frame->tso_segsz;
+  extra.u.gso.type =
+      RTE_ETH_IS_IPV4_HDR(frame->packet_type) ? XEN_NETIF_GSO_TYPE_TCPV4 : XEN_NETIF_GSO_TYPE_TCPV6;
+  return std::bit_cast<netif::ToGuestResponse>(extra);
+}
+
 // Every slot of a frame that could not be copied is an ERROR of its own, never half a frame.
 void answer_slots(const ToGuestBatch& batch, const Delivery& delivery, bool copied) {
   uint32_t left = delivery.frame->pkt_len;
   for (uint32_t i = 0; i < delivery.slot_count; ++i) {
+    if (copied && is_extra_slot(delivery.frame, i)) {
+      delivery.queue->to_guest.answer(segmentation_info(delivery.frame));
+      continue;
+    }
     netif::ToGuestResponse response{};
     response.id = batch.slots[delivery.first_slot + i].id;
     response.status = NETIF_RSP_ERROR;
@@ -31,6 +47,7 @@ void answer_slots(const ToGuestBatch& batch, const Delivery& delivery, bool copi
       response.status = static_cast<int16_t>(here);
       response.flags = i == 0 ? checksum_flags(delivery.frame) : 0;
       if (left > 0) response.flags |= NETRXF_more_data;
+      if (i == 0 && segmented(delivery.frame)) response.flags |= NETRXF_extra_info;
     }
     delivery.queue->to_guest.answer(response);
   }
@@ -50,7 +67,8 @@ void finish(const ToGuestBatch& batch, uint32_t first, uint32_t end, uint64_t no
   GuestQueue& queue = *batch.deliveries[first].queue;
   std::array<rte_mbuf*, limits::turn_to_guest_slots_max> copied_frames;
   uint32_t frames = 0;
-  uint64_t bytes = 0, slots = 0;
+  uint64_t bytes = 0, slots = 0, segmented_frames = 0;
+  queue.backlog.pop(end - first);
   for (uint32_t d = first; d < end; ++d) {
     const Delivery& delivery = batch.deliveries[d];
     const bool copied =
@@ -62,15 +80,16 @@ void finish(const ToGuestBatch& batch, uint32_t first, uint32_t end, uint64_t no
       continue;
     }
     bytes += delivery.frame->pkt_len;
+    segmented_frames += segmented(delivery.frame);
     copied_frames[frames++] = delivery.frame;
   }
   rte_pktmbuf_free_bulk(copied_frames.data(), frames);
-  queue.backlog.pop(end - first);
   queue.backlog_since = now;
   queue.stalled.store(false, std::memory_order_relaxed);
   queue.counters.add(QueueCounter::to_guest_slots, slots);
   queue.counters.add(QueueCounter::to_guest_frames, frames);
   queue.counters.add(QueueCounter::to_guest_bytes, bytes);
+  if (segmented_frames > 0) queue.counters.add(QueueCounter::to_guest_gso_frames, segmented_frames);
 }
 
 void publish(GuestQueue& queue, EventChannels& events) {

@@ -6,6 +6,9 @@
 #include <string>
 #include <thread>
 
+#include <rte_ethdev.h>
+
+#include "tests/unit/support/gso.hpp"
 #include "tests/unit/support/test_host.hpp"
 
 using namespace netback;
@@ -26,6 +29,14 @@ void send_frame(TestHost& host, size_t bytes = 60, uint16_t flags = 0) {
 void arrive(TestHost& host, size_t bytes = 60) {
   host.ports[0]->feed(make_frame(host.guests[0]->settings.mac, elsewhere, bytes));
   host.turn();
+}
+
+void send_gso(TestHost& host, const rte_ether_addr& to, size_t payload, uint16_t segment_bytes) {
+  host.guests[0]->settings.gso_tcpv4_offered = true;
+  Packet packet = make_packet({.payload = payload});
+  std::copy_n(to.addr_bytes, 6, packet.bytes.begin());
+  put_gso_packet(*host.guests[0], packet, segment_bytes);
+  send(host);
 }
 
 struct DropCase {
@@ -66,6 +77,8 @@ const DropCase drop_cases[] = {
     {Q::from_guest_drop_too_long_frames, [](TestHost& h) { send_frame(h, 1515); }},
     {Q::from_guest_drop_bad_headers_frames,
      [](TestHost& h) { send_frame(h, 60, NETTXF_csum_blank); }},
+    {Q::from_guest_drop_too_many_segments_frames,
+     [](TestHost& h) { send_gso(h, elsewhere, 257, 1); }},
     {Q::from_guest_drop_source_address_frames,
      [](TestHost& h) {
        h.guests[0]->settings.lock_mac = true;
@@ -92,6 +105,15 @@ const DropCase drop_cases[] = {
        h.guests[0]->settings.frame_bytes_max = 4000;
        send_frame(h, 3000);
      }},
+    {Q::from_guest_drop_port_refused_frames,
+     [](TestHost& h) {
+       PortQueue& port = h.ports[0]->queue;
+       port.can.segments = true;
+       rte_eth_fp_ops[port.port].tx_pkt_prepare = [](void*, rte_mbuf**, uint16_t) {
+         return uint16_t{0};
+       };
+       send_gso(h, elsewhere, 3000, 1400);
+     }},
     {Q::from_guest_drop_to_sender_frames,
      [](TestHost& h) {
        h.guests[0]->put_frame(h.frame(h.guests[0]->settings.mac, *h.guests[0]), 1);
@@ -115,6 +137,16 @@ const DropCase drop_cases[] = {
        arrive(h);
      }},
     {Q::to_guest_drop_too_long_frames, [](TestHost& h) { arrive(h, 1515); }},
+    {Q::to_guest_drop_no_buffer_frames,
+     [](TestHost& h) {
+       // A guest that no frame is for sees all the same; the port cuts by itself.
+       h.add_guest(0, false);
+       h.ports[0]->queue.can.segments = true;
+       h.leave_buffers(3);
+       send_gso(h, elsewhere, 3000, 1400);
+       h.guests[0]->queue->counters.add(Q::to_guest_drop_no_buffer_frames,
+                                        h.guests[1]->count(Q::to_guest_drop_no_buffer_frames));
+     }},
     {Q::to_guest_drop_detached_frames,
      [](TestHost& h) {
        arrive(h);

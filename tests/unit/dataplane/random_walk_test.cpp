@@ -17,6 +17,7 @@ struct Walker {
   std::vector<uint16_t> sent{}, posted{};
   uint16_t next_id = 1;
   uint64_t answered = 0, delivered_slots = 0;
+  bool extra_comes = false;  // the next to_guest slot is extra info
 };
 
 class Walk : public TestHost {
@@ -25,9 +26,13 @@ class Walk : public TestHost {
     for (int i = 0; i < 2; ++i) {
       TestGuest& guest = add_guest(0, i == 0);
       guest.settings.frame_bytes_max = 6000;
+      guest.settings.gso_tcpv4_offered = guest.settings.gso_tcpv6_offered = true;
+      guest.settings.takes_gso_tcpv4 = i == 0;
+      guest.settings.takes_gso_tcpv6 = i == 1;
       walkers.push_back({guest});
     }
     ports[0]->queue.can.frame_bytes_max = 6000;
+    ports[0]->queue.can.segments = seed == 2;
   }
 
   void step() {
@@ -87,7 +92,10 @@ class Walk : public TestHost {
   void put_something(Walker& walker) {
     const uint32_t before = walker.guest.from_guest.produced();
     const uint16_t id = walker.next_id;
-    switch (below(6)) {
+    switch (below(7)) {
+      case 6:
+        put_segmented(walker);
+        break;
       case 0:
         put_bytes(walker, random_packet(), NETTXF_csum_blank | NETTXF_data_validated);
         break;
@@ -115,11 +123,27 @@ class Walk : public TestHost {
     note_sent(walker, before, id);
   }
 
+  // A packet to be segmented, mostly honest.
+  void put_segmented(Walker& walker) {
+    Packet packet = make_packet({.ipv6 = below(2) == 0,
+                                 .udp = below(20) == 0,
+                                 .tagged = below(2) == 0,
+                                 .payload = below(30'000)});
+    const rte_ether_addr to = random_target();
+    std::copy_n(to.addr_bytes, 6, packet.bytes.begin());
+    const bool ipv4 = packet.ipv6 == (below(20) == 0);
+    put_bytes(walker, packet.bytes, NETTXF_csum_blank | NETTXF_extra_info,
+              uint16_t(1 + below(below(3) == 0 ? 50 : 3000)),
+              ipv4 ? XEN_NETIF_GSO_TYPE_TCPV4 : XEN_NETIF_GSO_TYPE_TCPV6);
+  }
+
   // In one or several slots, all by the common page: what the bytes are does not matter here.
-  void put_bytes(Walker& walker, const Bytes& bytes, uint16_t flags) {
+  void put_bytes(Walker& walker, const Bytes& bytes, uint16_t flags, uint16_t segment_bytes = 0,
+                 uint8_t gso_type = 0) {
     std::vector<Bytes> pieces;
     for (size_t at = 0; at < bytes.size();) {
-      const size_t here = std::min<size_t>(bytes.size() - at, 14 + below(1500));
+      const size_t least = segment_bytes == 0 ? 14 : 2000;
+      const size_t here = std::min<size_t>(bytes.size() - at, least + below(1500));
       pieces.emplace_back(bytes.begin() + long(at), bytes.begin() + long(at + here));
       at += here;
     }
@@ -132,6 +156,9 @@ class Walk : public TestHost {
            .flags = uint16_t((i == 0 ? flags : 0) | (i + 1 < pieces.size() ? NETTXF_more_data : 0)),
            .id = id++,
            .size = uint16_t(size)});
+      if (i > 0 || segment_bytes == 0) continue;
+      walker.guest.put_gso(segment_bytes, gso_type);
+      ++id;
     }
   }
 
@@ -166,7 +193,9 @@ class Walk : public TestHost {
     }
     for (const auto& answer : walker.guest.deliveries()) {
       REQUIRE(walker.delivered_slots < walker.posted.size());
-      REQUIRE(answer.id == walker.posted[walker.delivered_slots++]);
+      const uint16_t expected = walker.posted[walker.delivered_slots++];
+      REQUIRE((walker.extra_comes || answer.id == expected));
+      walker.extra_comes = !walker.extra_comes && answer.flags & NETRXF_extra_info;
     }
   }
 
@@ -207,7 +236,12 @@ TEST_CASE("random walk: every slot answered once and in order, every buffer back
       CHECK(walker.guest.count(QueueCounter::from_guest_slots) == walker.sent.size());
       CHECK(sum_of(walker.guest, "from_guest_drop") > 100);
       CHECK(walker.guest.count(QueueCounter::to_guest_frames) > 100);
+      CHECK(walker.guest.count(QueueCounter::from_guest_gso_frames) > 100);
+      CHECK(walker.guest.count(QueueCounter::to_guest_gso_frames) > 10);
+      CHECK(walker.guest.count(QueueCounter::to_guest_cut_frames) > 10);
     }
+    CHECK(walk.ports[0]->count(PortCounter::port_cut_frames) > 50);
+    CHECK((walk.ports[0]->count(PortCounter::port_gso_frames) > 0) == (seed == 2));
     walk.read_reports();
     CHECK(walk.quarantines.empty());
   }

@@ -64,7 +64,46 @@ void put_ipv6(Packet& packet, const PacketShape& shape) {
   }
 }
 
+uint32_t get16(const std::vector<uint8_t>& bytes, size_t at) {
+  return uint32_t{bytes[at]} << 8 | bytes[at + 1];
+}
+
+void settle_segment(Packet& part, size_t index, size_t payload_at) {
+  auto& bytes = part.bytes;
+  if (part.ipv6) {
+    put16(bytes, part.l3 + 4, part.end - part.l3 - 40);
+  } else {
+    put16(bytes, part.l3 + 2, part.end - part.l3);
+    put16(bytes, part.l3 + 4, get16(bytes, part.l3 + 4) + index);
+    put16(bytes, part.l3 + 10, 0);
+    put16(bytes, part.l3 + 10, ~fold(add_words(bytes, part.l3, part.l4, 0)));
+  }
+  const uint64_t sequence =
+      (uint64_t{get16(bytes, part.l4 + 4)} << 16 | get16(bytes, part.l4 + 6)) + payload_at;
+  put16(bytes, part.l4 + 4, sequence >> 16);
+  put16(bytes, part.l4 + 6, sequence);
+}
+
 }  // namespace
+
+std::vector<std::vector<uint8_t>> segments_of(const Packet& packet, size_t segment_bytes) {
+  std::vector<std::vector<uint8_t>> all;
+  const size_t headers = packet.l4 + 20;
+  for (size_t at = headers; at < packet.end; at += segment_bytes) {
+    const size_t end = std::min(at + segment_bytes, packet.end);
+    Packet part = packet;
+    part.bytes.resize(headers);
+    part.bytes.insert(part.bytes.end(), packet.bytes.begin() + static_cast<long>(at),
+                      packet.bytes.begin() + static_cast<long>(end));
+    part.end = part.bytes.size();
+    settle_segment(part, all.size(), at - headers);
+    uint8_t& flags = part.bytes[packet.l4 + 13];
+    if (end != packet.end) flags &= 0xff & ~0x09;
+    if (at != headers) flags &= 0xff & ~0x80;
+    all.push_back(completed(part));
+  }
+  return all;
+}
 
 Packet make_packet(const PacketShape& shape) {
   Packet packet{.bytes = {}, .ipv6 = shape.ipv6, .udp = shape.udp};
@@ -82,6 +121,8 @@ Packet make_packet(const PacketShape& shape) {
   else
     packet.bytes[packet.l4 + 12] = 0x50;
   put16(packet.bytes, packet.checksum_at(), shape.checksum_field);
+  if (!shape.udp && shape.tcp_flags >= 0)
+    packet.bytes[packet.l4 + 13] = static_cast<uint8_t>(shape.tcp_flags);
   return packet;
 }
 

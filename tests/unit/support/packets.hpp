@@ -16,6 +16,7 @@ struct PacketShape {
   size_t padding = 0;                // Ethernet bytes behind the IP packet
   size_t options = 0;                // bytes of IPv4 options
   std::vector<size_t> extensions{};  // bytes of each IPv6 extension header
+  int tcp_flags = -1;                // negative: whatever the pattern has there
   uint8_t seed = 1;
   uint16_t checksum_field = 0xdead;  // what the guest left where the checksum goes
 };
@@ -40,5 +41,10 @@ uint16_t pseudo_header_sum(const Packet& packet);
 uint16_t checksum_of(const Packet& packet, const std::vector<uint8_t>& bytes);
 // The packet's bytes with the right checksum.
 std::vector<uint8_t> completed(const Packet& packet);
+
+// What a TCP packet is on a wire once it is cut into segments of `segment_bytes` of payload: RFC
+// 9293 and what Linux's receivers of segments expect. FIN and PSH are on the last, CWR on the
+// first.
+std::vector<std::vector<uint8_t>> segments_of(const Packet& packet, size_t segment_bytes);
 
 }  // namespace netback::test

@@ -111,10 +111,7 @@ struct ToGuestStages : Bench {
   std::vector<GuestQueue*> backlogged;
 
   ~ToGuestStages() {
-    for (GuestQueue* queue : backlogged) {
-      for (uint32_t i = 0; i < queue->backlog.count(); ++i) rte_pktmbuf_free(queue->backlog.at(i));
-      queue->backlog.pop(queue->backlog.count());
-    }
+    for (GuestQueue* queue : backlogged) queue->backlog.clear(rte_pktmbuf_free);
   }
 
   TestGuest& add_guest() {

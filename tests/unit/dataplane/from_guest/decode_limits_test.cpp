@@ -267,3 +267,30 @@ TEST_CASE("limits: mtu + 14 with room for a tag passes, one more is dropped unse
   gso.guest.put_gso(1000);
   CHECK(verdict_of(gso) == good);
 }
+
+TEST_CASE("limits: one queue's turn is bounded in the segments that its frames become") {  // H34
+  OneGuest g;
+  g.guest.settings.gso_tcpv4_offered = true;
+  const auto put = [&](uint16_t id, uint16_t mss) {
+    g.guest.put_slot(id, 3000, NETTXF_extra_info);
+    g.guest.put_gso(mss);
+  };
+  for (uint16_t id = 0; id < 3; ++id) put(id, 12);  // 250 segments each
+  put(3, 1000);
+  g.decode_pushed();
+  CHECK(g.batch.frame_count == 2);
+  CHECK(g.batch.runs[0].frame_count == 2);
+  CHECK_FALSE(g.batch.runs[0].violation);
+  g.send();  // the rest in the next turns
+  g.settle();
+  CHECK(g.statuses().size() == 8);
+
+  // One that is too much by itself is taken all the same, alone.
+  put(4, 1);
+  put(5, 1);
+  g.decode_pushed();
+  CHECK(g.batch.frame_count == 1);
+  g.send();
+  g.settle();
+  CHECK(g.statuses().size() == 4);
+}

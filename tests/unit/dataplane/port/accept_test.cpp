@@ -1,7 +1,7 @@
 // What a port receives.
 #include "dataplane/port/accept.hpp"
 
-#include "tests/unit/support/packets.hpp"
+#include "tests/unit/support/gso.hpp"
 #include "tests/unit/support/stages.hpp"
 #include "tests/unit/support/test_port.hpp"
 
@@ -135,6 +135,39 @@ TEST_CASE("accept: a blank checksum is believed only where there is one") {
   rte_mbuf* other = make_mbuf(*a.pool, plain_frame(60));
   other->ol_flags = RTE_MBUF_F_RX_L4_CKSUM_NONE;
   CHECK(checksum_state(a.accept_one(other)) == RTE_MBUF_F_RX_L4_CKSUM_UNKNOWN);
+}
+
+TEST_CASE("accept: what the driver did not cut stays one frame that stands for several") {
+  for (const bool ipv6 : {false, true}) {
+    for (const uint64_t state :
+         {uint64_t{RTE_MBUF_F_RX_L4_CKSUM_NONE}, uint64_t{RTE_MBUF_F_RX_L4_CKSUM_GOOD}}) {
+      Accepting a;
+      const Packet packet = make_packet({.ipv6 = ipv6, .payload = 20'000});
+      rte_mbuf* frame = make_mbuf(*a.pool, packet.bytes);
+      frame->ol_flags = state | RTE_MBUF_F_RX_LRO;
+      frame->tso_segsz = 1400;
+      frame = a.accept_one(frame);
+      CHECK(segmented(frame));
+      CHECK(checksum_blank(frame));
+      CHECK(frame->tso_segsz == 1400);
+      CHECK(header_bytes(frame) == packet.l4 + 20);
+      CHECK(bytes_of(frame) == with_pseudo_header_sum(packet));
+      CHECK(a.port.count(PortCounter::port_received_gso_frames) == 1);
+    }
+  }
+}
+
+TEST_CASE("accept: a frame that cannot stand for several is none, whatever the driver says") {
+  const Bytes frames[] = {plain_frame(3000), make_packet({.udp = true, .payload = 3000}).bytes,
+                          make_packet({.payload = 30'000}).bytes};
+  for (const Bytes& bytes : frames) {
+    Accepting a;
+    rte_mbuf* frame = make_mbuf(*a.pool, bytes);
+    frame->ol_flags = RTE_MBUF_F_RX_L4_CKSUM_GOOD | RTE_MBUF_F_RX_LRO;
+    frame->tso_segsz = 100;  // of the third that would be 300 segments
+    CHECK(a.accept_one(frame)->ol_flags == RTE_MBUF_F_RX_L4_CKSUM_UNKNOWN);
+    CHECK(a.port.count(PortCounter::port_received_gso_frames) == 0);
+  }
 }
 
 // A driver that lends its own memory says so in ol_flags: forgetting it would lose that memory.

@@ -53,9 +53,7 @@ TEST_CASE("copy: two buffers of ours still make one slot") {  // FBT 30, 31
   CHECK(std::memcmp(s.guest.buffer(0), plain_frame(1000).data(), 1000) == 0);
 }
 
-// FBT 32 `long`, and 33 `extra`: a GSO frame will have an extra-info slot behind the first once
-// GSO to the guest is built; no frame has one now.
-TEST_CASE("copy: a long frame fills page after page") {  // FBT 32, 33, 37
+TEST_CASE("copy: a long frame fills page after page") {  // FBT 32, 37
   ToGuestStages s;
   s.guest.post_buffers(8);
   const Bytes frame = plain_frame(9555);

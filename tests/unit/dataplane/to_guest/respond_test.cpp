@@ -54,7 +54,7 @@ TEST_CASE("respond: checksum flags stand on the first slot alone") {  // FBT 40,
     s.queue_frame(plain_frame(5000))->ol_flags |= c.state;
     s.run();
     const auto answers = s.guest.deliveries();
-    REQUIRE(answers.size() == 2);  // FBT 40: an extra-info slot between comes with GSO to the guest
+    REQUIRE(answers.size() == 2);
     CHECK(answers[0].flags == (c.flags | NETRXF_more_data));
     CHECK(answers[1].flags == 0);
   }

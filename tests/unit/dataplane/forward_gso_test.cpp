@@ -1,0 +1,182 @@
+// GSO frames between guests and to all: whole for who takes them, cut for the others.
+#include "tests/unit/support/gso.hpp"
+#include "tests/unit/support/test_host.hpp"
+
+using namespace netback;
+using namespace netback::test;
+
+namespace {
+
+using Q = QueueCounter;
+using Frames = std::vector<Bytes>;
+
+struct GsoHost : TestHost {
+  explicit GsoHost(bool second_unfiltered = false) {
+    for (uint32_t i = 0; i < 3; ++i) {
+      TestGuest& guest = add_guest(0, !(second_unfiltered && i == 2));
+      guest.settings.gso_tcpv4_offered = guest.settings.gso_tcpv6_offered = true;
+      guest.post_buffers(60);
+    }
+  }
+  TestGuest& sender() { return *guests[0]; }
+  TestGuest& receiver() { return *guests[1]; }
+
+  Packet packet_to(const rte_ether_addr& to, PacketShape shape) const {
+    shape.tcp_flags = all_tcp_flags;
+    Packet packet = make_packet(shape);
+    std::copy_n(to.addr_bytes, 6, packet.bytes.begin());
+    return packet;
+  }
+  void send(const Packet& packet, uint16_t segment_bytes) {
+    put_gso_packet(sender(), packet, segment_bytes);
+    sender().from_guest.push();
+    turn();
+  }
+};
+
+}  // namespace
+
+TEST_CASE("forward: GSO to a guest that takes it goes through as it is") {
+  for (const bool ipv6 : {false, true}) {
+    GsoHost f;
+    (ipv6 ? f.receiver().settings.takes_gso_tcpv6 : f.receiver().settings.takes_gso_tcpv4) = true;
+    const Packet packet = f.packet_to(f.receiver().settings.mac, {.ipv6 = ipv6, .payload = 30'000});
+    f.send(packet, 1400);
+    const auto answers = f.receiver().deliveries();
+    REQUIRE(answers.size() == 9);
+    CHECK((answers[0].flags & NETRXF_extra_info) != 0);
+    CHECK(f.receiver().count(Q::to_guest_gso_frames) == 1);
+    CHECK(f.receiver().count(Q::to_guest_cut_frames) == 0);
+    CHECK(f.receiver().count(Q::to_guest_bytes) == packet.bytes.size());
+    CHECK(f.ports[0]->sent_bytes().empty());
+  }
+}
+
+TEST_CASE("forward: GSO to a guest that does not take it is cut, checksums as it takes them") {
+  for (const bool ipv6 : {false, true}) {
+    for (const bool takes_blank : {false, true}) {
+      GsoHost f;
+      // The other version's is no help.
+      (ipv6 ? f.receiver().settings.takes_gso_tcpv4 : f.receiver().settings.takes_gso_tcpv6) = true;
+      f.receiver().settings.takes_blank_ipv4 = f.receiver().settings.takes_blank_ipv6 = takes_blank;
+      f.receiver().settings.takes_chains = false;
+      const Packet packet =
+          f.packet_to(f.receiver().settings.mac, {.ipv6 = ipv6, .payload = 30'000});
+      f.send(packet, 1400);
+      Frames expected = segments_of(packet, 1400);
+      Frames found = f.delivered(f.receiver());
+      if (takes_blank) {
+        // What each says for its checksum is the sum of its own pseudo-header.
+        REQUIRE(found.size() == expected.size());
+        for (size_t i = 0; i < found.size(); ++i) {
+          Packet part = packet;
+          part.bytes = expected[i];
+          part.end = part.bytes.size();
+          CHECK(found[i] == with_pseudo_header_sum(part));
+        }
+      } else {
+        CHECK(found == expected);
+      }
+      CHECK(f.receiver().count(Q::to_guest_cut_frames) == 1);
+      CHECK(f.receiver().count(Q::to_guest_gso_frames) == 0);
+      CHECK(f.receiver().count(Q::to_guest_frames) == expected.size());
+    }
+  }
+}
+
+TEST_CASE("forward: GSO to an address of the wire goes to the port, in segments") {
+  GsoHost f;
+  const Packet packet = f.packet_to(elsewhere, {.payload = 30'000});
+  f.send(packet, 1400);
+  CHECK(f.ports[0]->sent_bytes() == segments_of(packet, 1400));
+}
+
+TEST_CASE("forward: GSO to all is cut for the guests, whether they take it or not") {
+  GsoHost f;
+  f.receiver().settings.takes_gso_tcpv4 = true;
+  const Packet packet = f.packet_to(multicast, {.payload = 10'000});
+  f.send(packet, 1400);
+  const Frames expected = segments_of(packet, 1400);
+  CHECK(f.delivered(*f.guests[1]) == expected);
+  CHECK(f.delivered(*f.guests[2]) == expected);
+  CHECK(f.delivered(f.sender()).empty());
+  CHECK(f.ports[0]->sent_bytes() == expected);
+  CHECK(f.guests[1]->count(Q::to_guest_cut_frames) == 1);
+  CHECK(f.sender().count(Q::to_guest_cut_frames) == 0);
+}
+
+TEST_CASE("forward: a vif that sees everything sees segments, and the owner the frame itself") {
+  GsoHost f(true);
+  f.receiver().settings.takes_gso_tcpv4 = true;
+  const Packet packet = f.packet_to(f.receiver().settings.mac, {.payload = 10'000});
+  f.send(packet, 1400);
+  CHECK(f.delivered(*f.guests[2]) == segments_of(packet, 1400));
+  CHECK(f.receiver().count(Q::to_guest_gso_frames) == 1);
+  CHECK(f.receiver().count(Q::to_guest_bytes) == packet.bytes.size());
+  const Packet out = f.packet_to(elsewhere, {.payload = 10'000});
+  f.send(out, 1400);
+  CHECK(f.delivered(*f.guests[2]) == segments_of(out, 1400));
+  CHECK(f.ports[0]->sent_bytes() == segments_of(out, 1400));
+}
+
+TEST_CASE("forward: segments longer than the receiving vif's frames are dropped by name") {
+  for (const bool takes : {false, true}) {
+    GsoHost f;
+    f.receiver().settings.takes_gso_tcpv4 = takes;
+    f.receiver().settings.frame_bytes_max = 1053;
+    const Packet packet = f.packet_to(f.receiver().settings.mac, {.payload = 10'000});
+    f.send(packet, 1000);
+    CHECK(f.receiver().count(Q::to_guest_drop_too_long_frames) == (takes ? 1 : 10));
+    f.send(packet, 999);
+    CHECK(f.receiver().count(Q::to_guest_drop_too_long_frames) == (takes ? 1 : 10));
+    CHECK(f.receiver().count(Q::to_guest_frames) == (takes ? 1 : 11));
+  }
+}
+
+TEST_CASE("forward: without buffers to cut into, a frame is dropped where it was to go") {
+  GsoHost f;
+  const Packet packet = f.packet_to(f.receiver().settings.mac, {.payload = 10'000});
+  put_gso_packet(f.sender(), packet, 1000);
+  f.sender().from_guest.push();
+  f.leave_buffers(10);  // five for the frame itself
+  f.turn();
+  CHECK(f.receiver().count(Q::to_guest_drop_no_buffer_frames) == 1);
+  CHECK(f.delivered(f.receiver()).empty());
+  f.give_buffers_back();
+  // To all: the guests do not have it, and nor has the port, which needs buffers, too.
+  put_gso_packet(f.sender(), f.packet_to(multicast, {.payload = 10'000}), 1000);
+  f.sender().from_guest.push();
+  f.leave_buffers(10);
+  f.turn();
+  CHECK(f.guests[1]->count(Q::to_guest_drop_no_buffer_frames) == 2);
+  CHECK(f.guests[2]->count(Q::to_guest_drop_no_buffer_frames) == 1);
+  CHECK(f.sender().count(Q::from_guest_drop_no_buffer_frames) == 1);
+}
+
+TEST_CASE("forward: a backlog is bounded in buffers as well as in frames") {  // design 4.7
+  GsoHost f;
+  f.use_table();
+  TestGuest& dead = f.add_guest();  // posts nothing
+  dead.settings.takes_gso_tcpv4 = true;
+  const Packet packet = f.packet_to(dead.settings.mac, {.payload = 60'000});
+  for (int i = 0; i < 40; ++i) f.send(packet, 1400);
+  // 1,300 buffers of the pool, 30 of a frame: until a third of them is held.
+  const uint32_t held = dead.queue->backlog.buffers();
+  CHECK(held == dead.queue->backlog.count() * 30);
+  CHECK(held > 1300 / 3 - 30);
+  CHECK(held < 1300 / 3 + 60);
+  CHECK(dead.count(Q::to_guest_drop_backlog_full_frames) == 40 - held / 30);
+  // And it costs the others nothing.
+  const Packet other = f.packet_to(f.receiver().settings.mac, {.payload = 30'000});
+  f.send(other, 1400);
+  CHECK(f.receiver().count(Q::to_guest_cut_frames) == 1);
+  CHECK(f.receiver().count(Q::to_guest_frames) == 22);
+}
+
+TEST_CASE("forward: nothing is cut for a guest that has no room") {
+  GsoHost f;
+  f.receiver().settings.backlog_frames_max = 0;
+  f.send(f.packet_to(f.receiver().settings.mac, {.payload = 10'000}), 1000);
+  CHECK(f.receiver().count(Q::to_guest_cut_frames) == 0);
+  CHECK(f.receiver().count(Q::to_guest_drop_backlog_full_frames) == 1);
+}
