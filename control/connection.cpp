@@ -13,6 +13,9 @@ VifSettings agreed_settings(VifSettings settings, const Agreement& agreement) {
   settings.takes_chains = agreement.takes_chains;
   settings.takes_blank_ipv4 = agreement.takes_blank_ipv4;
   settings.takes_blank_ipv6 = agreement.takes_blank_ipv6;
+  settings.gso_tcpv4_offered = settings.gso_tcpv6_offered = true;  // offered_features()
+  settings.takes_gso_tcpv4 = agreement.takes_gso_tcpv4;
+  settings.takes_gso_tcpv6 = agreement.takes_gso_tcpv6;
   settings.stall_ms =
       agreement.notifies_of_buffers ? limits::stall_ms : limits::stall_ms_without_rx_notify;
   return settings;

@@ -99,17 +99,23 @@ Status check_rx_copy(const ReadKey& guest) {
 }
 
 Status read_features(const ReadKey& guest, Agreement& agreement) {
-  bool blanks_nothing = false;
+  bool blanks_nothing = false, gso_tcpv4 = false, gso_tcpv6 = false;
   const std::pair<const char*, bool*> features[] = {
       {keys::feature_sg, &agreement.takes_chains},
       {keys::feature_no_csum_offload, &blanks_nothing},
       {keys::feature_ipv6_csum_offload, &agreement.takes_blank_ipv6},
       {keys::feature_rx_notify, &agreement.notifies_of_buffers},
+      {keys::feature_gso_tcpv4, &gso_tcpv4},
+      {keys::feature_gso_tcpv6, &gso_tcpv6},
   };
   for (const auto& [key, feature] : features) {
     if (auto read = read_feature(guest, key, *feature); !read) return read;
   }
   agreement.takes_blank_ipv4 = !blanks_nothing;
+  // Such a frame is longer than a page, and its checksum is always blank: Linux's netdev core drops
+  // TSO without scatter-gather or checksum offload as well.
+  agreement.takes_gso_tcpv4 = gso_tcpv4 && agreement.takes_chains && agreement.takes_blank_ipv4;
+  agreement.takes_gso_tcpv6 = gso_tcpv6 && agreement.takes_chains && agreement.takes_blank_ipv6;
   return Done{};
 }
 
@@ -121,6 +127,8 @@ const std::vector<std::pair<std::string, std::string>>& offered_features() {
       {keys::feature_rx_flip, "0"},
       {keys::feature_sg, "1"},
       {keys::feature_ipv6_csum_offload, "1"},
+      {keys::feature_gso_tcpv4, "1"},
+      {keys::feature_gso_tcpv6, "1"},
       {keys::feature_split_event_channels, "1"},
       {keys::feature_ctrl_ring, "1"},
   };

@@ -30,6 +30,8 @@ struct Agreement {
   bool takes_chains = false;          // feature-sg
   bool takes_blank_ipv4 = true;       // not feature-no-csum-offload
   bool takes_blank_ipv6 = false;      // feature-ipv6-csum-offload
+  bool takes_gso_tcpv4 = false;       // feature-gso-tcpv4, with feature-sg and blank checksums
+  bool takes_gso_tcpv6 = false;       // feature-gso-tcpv6, the same
   bool notifies_of_buffers = false;   // feature-rx-notify
 };
 

@@ -43,6 +43,8 @@ Json connection_json(const VifSession& vif) {
           {"takes_chains", settings.takes_chains},
           {"takes_blank_ipv4", settings.takes_blank_ipv4},
           {"takes_blank_ipv6", settings.takes_blank_ipv6},
+          {"takes_gso_tcpv4", settings.takes_gso_tcpv4},
+          {"takes_gso_tcpv6", settings.takes_gso_tcpv6},
           {"stall_ms", settings.stall_ms},
           {"staged_pages", vif.control_ring() ? vif.control_ring()->staged_pages() : 0},
           {"ring_from_guest", ring_json(connection.from_guest_indices())},

@@ -44,6 +44,7 @@ void add_vif_options(CLI::App& app, FrontendOptions& frontend, uint32_t& vifs) {
   app.add_flag("--no-csum-offload", frontend.no_csum_offload, "take no blank IPv4 checksums");
   app.add_flag("!--no-ipv6-csum-offload", frontend.ipv6_csum_offload,
                "take no blank IPv6 checksums");
+  app.add_flag("!--no-gso", frontend.gso, "take no TCP frames that stand for several");
   app.add_flag("--staging", frontend.staging, "have the backend keep all pages mapped, if it can");
   app.add_flag("--spoil", frontend.spoil_answered, "overwrite each page that has been answered");
 }
@@ -55,6 +56,7 @@ void add_options(CLI::App& app, TrafficOptions& traffic, TapOptions& tap) {
       ->capture_default_str();
   app.add_flag("--events", traffic.events, "sleep until the backend notifies; else poll");
   app.add_flag("--numbered", traffic.numbered, "frames carry a number and a pattern, checked");
+  app.add_flag("--tcp", traffic.tcp, "check the TCP stream that another sends with --gso");
   app.require_subcommand(1);
   const auto sends = [&](CLI::App& verb) {
     verb.add_option("--size", traffic.bytes, "bytes of a frame, without its checksum")
@@ -63,6 +65,10 @@ void add_options(CLI::App& app, TrafficOptions& traffic, TapOptions& tap) {
     verb.add_option("--burst", traffic.burst, "frames put at once")
         ->check(CLI::Range(1, 256))
         ->capture_default_str();
+    verb.add_option("--gso", traffic.segment_bytes,
+                    "TCP frames, to be cut into segments of so many bytes of payload")
+        ->check(CLI::Range(1, 65'535));
+    verb.add_flag("--ipv6", traffic.ipv6, "those are over IPv6");
     verb.add_option("--flows", traffic.flows, "different source ports")->capture_default_str();
     verb.add_option("--rate", traffic.rate, "frames per second; 0: as fast as it goes")
         ->capture_default_str();
@@ -149,7 +155,8 @@ int main(int argc, char** argv) {
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - started;
   std::unique_ptr<Tap> tap;
   if (!tap_options.name.empty()) {
-    auto made = Tap::make(tap_options.name, frontends.front()->mac(), tap_options.blank_checksums);
+    auto made = Tap::make(tap_options.name, frontends.front()->mac(), tap_options.blank_checksums,
+                          frontend_options.gso && frontends.front()->backend_segments());
     if (!made) return refused(made.error());
     tap = std::move(made).value();
   }

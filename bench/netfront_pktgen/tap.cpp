@@ -22,7 +22,8 @@ constexpr size_t frame_bytes_max = 65'535;
 
 // Before each frame, as <linux/virtio_net.h> has it: that header is no C++.
 struct Head {
-  static constexpr uint8_t needs_checksum = 1;
+  static constexpr uint8_t needs_checksum = 1;                       // flags
+  static constexpr uint8_t tcpv4 = 1, tcpv6 = 4, congestion = 0x80;  // segmentation
   uint8_t flags = 0, segmentation = 0;
   uint16_t header_bytes = 0, segment_bytes = 0, checksum_start = 0, checksum_offset = 0;
 };
@@ -51,7 +52,7 @@ Head blank_head(std::span<const uint8_t> frame) {
 }  // namespace
 
 Result<std::unique_ptr<Tap>> Tap::make(const std::string& name, const std::string& mac,
-                                       bool blank_checksums) {
+                                       bool blank_checksums, bool segmented) {
   const int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
   if (fd < 0) return errno_error("cannot open /dev/net/tun", "modprobe tun");
   std::unique_ptr<Tap> tap(new Tap(fd));
@@ -60,7 +61,8 @@ Result<std::unique_ptr<Tap>> Tap::make(const std::string& name, const std::strin
   request.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
   if (ioctl(fd, TUNSETIFF, &request) != 0)
     return errno_error(fmt::format("cannot make the tap {}", name), "run as root of the network");
-  if (ioctl(fd, TUNSETOFFLOAD, blank_checksums ? TUN_F_CSUM : 0) != 0)
+  const unsigned segmentation = segmented ? TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN : 0;
+  if (ioctl(fd, TUNSETOFFLOAD, blank_checksums ? TUN_F_CSUM | segmentation : 0) != 0)
     return errno_error(fmt::format("cannot set up the tap {}", name));
   request.ifr_hwaddr.sa_family = ARPHRD_ETHER;
   std::ranges::copy(read_mac(mac), reinterpret_cast<uint8_t*>(request.ifr_hwaddr.sa_data));
@@ -73,19 +75,32 @@ Tap::~Tap() {
   close(fd_);
 }
 
-bool Tap::read(std::vector<uint8_t>& frame, bool& checksum_blank) {
+// Frames longer than netif has them are cut short by the kernel: its interface must not make such.
+bool Tap::read(Frame& frame) {
   Head head;
-  frame.resize(frame_bytes_max);
-  const iovec parts[] = {{&head, sizeof(head)}, {frame.data(), frame.size()}};
+  frame.bytes.resize(frame_bytes_max);
+  const iovec parts[] = {{&head, sizeof(head)}, {frame.bytes.data(), frame.bytes.size()}};
   const ssize_t bytes = readv(fd_, parts, 2);
   if (bytes <= ssize_t{sizeof(head)}) return false;
-  frame.resize(static_cast<size_t>(bytes) - sizeof(head));
-  checksum_blank = (head.flags & Head::needs_checksum) != 0;
+  frame.bytes.resize(static_cast<size_t>(bytes) - sizeof(head));
+  frame.checksum_blank = (head.flags & Head::needs_checksum) != 0;
+  frame.segmentation = {};
+  const uint8_t kind = head.segmentation & ~Head::congestion;
+  if (kind == Head::tcpv4) frame.segmentation = {head.segment_bytes, XEN_NETIF_GSO_TYPE_TCPV4};
+  if (kind == Head::tcpv6) frame.segmentation = {head.segment_bytes, XEN_NETIF_GSO_TYPE_TCPV6};
   return true;
 }
 
-bool Tap::write(std::span<const uint8_t> frame, bool checksum_blank) {
+bool Tap::write(std::span<const uint8_t> frame, bool checksum_blank,
+                const Segmentation& segmentation) {
   Head head = checksum_blank ? blank_head(frame) : Head{};
+  if (segmentation.segment_bytes > 0 && head.flags != 0) {
+    const size_t tcp = head.checksum_start;
+    head.segmentation = segmentation.type == XEN_NETIF_GSO_TYPE_TCPV4 ? Head::tcpv4 : Head::tcpv6;
+    head.segment_bytes = segmentation.segment_bytes;
+    head.header_bytes = static_cast<uint16_t>(tcp + (frame[tcp + 12] >> 4) * 4U);
+    if (frame[tcp + 13] & 0x80) head.segmentation |= Head::congestion;  // CWR
+  }
   const iovec parts[] = {{&head, sizeof(head)}, {const_cast<uint8_t*>(frame.data()), frame.size()}};
   return writev(fd_, parts, 2) > 0;
 }

@@ -17,7 +17,6 @@ namespace {
 
 constexpr uint32_t ip_at = 14, udp_at = ip_at + 20, number_at = udp_at + 8;
 constexpr uint32_t numbered_max = 1U << 26;  // what is remembered of numbers seen
-constexpr uint32_t slots_max = 16;           // of a frame of 64 KiB
 constexpr uint32_t polls_per_look = 4096;    // at the backend, a system call
 
 double now() {
@@ -92,8 +91,12 @@ uint32_t Traffic::take_buffers(size_t bytes, uint32_t* buffers) {
 }
 
 // Any frame; false: not enough buffers are free.
-bool Traffic::put_whole(std::span<const uint8_t> frame, uint16_t flags) {
-  uint32_t buffers[slots_max];
+bool Traffic::put_whole(std::span<const uint8_t> frame, uint16_t flags,
+                        const Segmentation& segmentation) {
+  uint32_t buffers[frame_slots_max];
+  const bool segmented = segmentation.segment_bytes > 0;
+  if (frontend_.free_slots() < frame_slots_max + 1) return false;
+  if (segmented) flags |= NETTXF_extra_info;
   const uint32_t slots = take_buffers(frame.size(), buffers);
   for (uint32_t i = 0; i < slots; ++i) {
     const auto piece = frame.subspan(i * netif::page_bytes);
@@ -102,18 +105,20 @@ bool Traffic::put_whole(std::span<const uint8_t> frame, uint16_t flags) {
     const bool last = i + 1 == slots;
     frontend_.put(buffers[i], i == 0 ? static_cast<uint32_t>(frame.size()) : here,
                   static_cast<uint16_t>((last ? 0 : NETTXF_more_data) | (i == 0 ? flags : 0)));
+    if (i == 0 && segmented) frontend_.put_segmentation(segmentation);
   }
   return slots > 0;
 }
 
 // A frame of the generator's. Each target has numbers of its own.
 bool Traffic::put_frame(uint64_t number) {
+  if (options_.segment_bytes > 0) return put_tcp_frame();
   const auto* target = targets_.data();
   if (targets_.size() > 1) {  // a division costs more than the rest of a short frame
     target += number % targets_.size();
     number /= targets_.size();
   }
-  uint32_t buffers[slots_max];
+  uint32_t buffers[frame_slots_max];
   const uint32_t slots = take_buffers(options_.bytes, buffers);
   for (uint32_t i = 0; i < slots; ++i) {
     const uint32_t from = i * netif::page_bytes;
@@ -181,7 +186,7 @@ bool Traffic::receive_some() {
   Frontend::Received received;
   uint32_t posted = 0;
   while (posted < options_.burst && frontend_.receive(received)) {
-    check_slot(received);
+    options_.tcp ? check_tcp(received) : check_slot(received);
     frontend_.post(received.buffer);
     ++posted;
   }
@@ -255,6 +260,7 @@ bool Traffic::gather(const Frontend::Received& received) {
   if (received_at_ == 0) {
     gathered_.clear();
     gathered_flags_ = received.flags;
+    gathered_segmentation_ = received.segmentation;
   }
   const uint8_t* bytes = frontend_.to_guest_page(received.buffer) + received.offset;
   if (received.bytes > 0) gathered_.insert(gathered_.end(), bytes, bytes + received.bytes);
@@ -363,6 +369,13 @@ nlohmann::json Traffic::result() const {
     result["repeated"] = repeated_;
     result["reordered"] = reordered_;
     result["missing"] = next_number_ - (received_ - repeated_);
+  }
+  if (options_.tcp) {
+    result["changed"] = changed_;
+    result["longest"] = longest_;
+    result["segmented"] = segmented_;
+    result["stream_bytes"] = stream_.checked_bytes();
+    result["missing_bytes"] = stream_.missing_bytes();
   }
   if (options_.verb == Verb::tap) result["tap_refused"] = tap_refused_;
   if (options_.verb == Verb::ping) {

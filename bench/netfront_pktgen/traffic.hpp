@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "bench/netfront_pktgen/histogram.hpp"
+#include "bench/netfront_pktgen/tap.hpp"
+#include "bench/netfront_pktgen/tcp_stream.hpp"
 #include "lib/netfront/frontend.hpp"
 
 namespace netback {
@@ -25,12 +27,13 @@ struct TrafficOptions {
   double seconds = 0;
   std::string to = "ff:ff:ff:ff:ff:ff";  // or several, with commas between: by turns
   bool numbered = false;
+  uint32_t segment_bytes = 0;  // send: TCP frames, to be cut into segments with so much payload
+  bool ipv6 = false;           // those are over IPv6
+  bool tcp = false;            // check the TCP stream that such frames are
   bool events = false;
   bool linger = false;     // both: after the last frame go on receiving until `stopped`
   bool unchanged = false;  // echo leaves the addresses as they are
 };
-
-class Tap;
 
 class Traffic {
  public:
@@ -52,6 +55,7 @@ class Traffic {
 
  private:
   static constexpr uint64_t numbered_never = UINT64_MAX;
+  static constexpr uint32_t frame_slots_max = 16;  // of 64 KiB, without extra info
 
   void send();
   void receive();
@@ -68,10 +72,13 @@ class Traffic {
   bool put_frame(uint64_t number);
   void write_headers();
   uint32_t take_buffers(size_t bytes, uint32_t* buffers);
-  bool put_whole(std::span<const uint8_t> frame, uint16_t flags);
+  bool put_whole(std::span<const uint8_t> frame, uint16_t flags,
+                 const Segmentation& segmentation = {});
+  bool put_tcp_frame();
   void reflect();
   void check_slot(const Frontend::Received& received);
   void check_bytes(const uint8_t* bytes, uint32_t count);
+  void check_tcp(const Frontend::Received& received);
   bool gather(const Frontend::Received& received);
   bool carries(const Frontend::Received& received, uint64_t number) const;
 
@@ -92,8 +99,12 @@ class Traffic {
   uint64_t received_number_ = numbered_never;
   std::vector<uint8_t> gathered_;
   uint16_t gathered_flags_ = 0;
+  Segmentation gathered_segmentation_;
+  uint64_t longest_ = 0, segmented_ = 0;  // of frames received
+  TcpStream stream_;
   // tap: a frame of the stack that found no buffers yet.
-  bool frame_waits_ = false, frame_blank_ = false;
+  bool frame_waits_ = false;
+  Tap::Frame tap_frame_;
   uint64_t tap_refused_ = 0;
   Histogram round_trips_;
   uint32_t looks_ = 0;  // at whether it is over

@@ -18,7 +18,8 @@ bool Traffic::to_tap() {
   bool any = false;
   while (frontend_.receive(received)) {
     any = true;
-    if (gather(received) && !tap_->write(gathered_, gathered_flags_ & NETRXF_csum_blank))
+    if (gather(received) &&
+        !tap_->write(gathered_, gathered_flags_ & NETRXF_csum_blank, gathered_segmentation_))
       ++tap_refused_;
     frontend_.post(received.buffer);
   }
@@ -29,9 +30,10 @@ bool Traffic::to_tap() {
 // A frame that finds too few buffers waits, and the others in the stack.
 bool Traffic::from_tap() {
   bool any = false;
-  while (frame_waits_ || (frame_waits_ = tap_->read(frame_, frame_blank_))) {
-    const uint16_t flags = frame_blank_ ? NETTXF_csum_blank | NETTXF_data_validated : 0;
-    if (!put_whole(frame_, flags)) break;
+  while (frame_waits_ || (frame_waits_ = tap_->read(tap_frame_))) {
+    const uint16_t flags =
+        tap_frame_.checksum_blank ? NETTXF_csum_blank | NETTXF_data_validated : 0;
+    if (!put_whole(tap_frame_.bytes, flags, tap_frame_.segmentation)) break;
     frame_waits_ = false;
     any = true;
     ++sent_;

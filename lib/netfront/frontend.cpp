@@ -4,6 +4,7 @@
 #include <poll.h>
 
 #include <algorithm>
+#include <bit>
 #include <chrono>
 
 #include "lib/xen/number.hpp"
@@ -33,7 +34,8 @@ Frontend::Frontend(GuestDevices& devices, const FrontendOptions& options)
       options_(options),
       path_(fmt::format("device/vif/{}", options.devid)),
       under_way_(slots),
-      posted_(slots) {
+      posted_(slots),
+      posted_at_(slots) {
   for (uint32_t i = slots; i > 0; --i) free_.push_back(static_cast<uint16_t>(i - 1));
 }
 
@@ -134,6 +136,9 @@ Status Frontend::publish() {
   to_guest_ = std::make_unique<ToGuestFrontRing>(ring_pages_[1]);
   for (uint32_t i = 0; i < slots; ++i) post(i);
   to_guest_->push();
+  backend_segments_ =
+      devices_.store().read(backend_ + "/" + netif::keys::feature_gso_tcpv4) == "1" &&
+      devices_.store().read(backend_ + "/" + netif::keys::feature_gso_tcpv6) == "1";
   const Status written = devices_.store().transact([&](StoreTransaction& transaction) {
     std::vector<std::pair<const char*, uint32_t>> keys{
         {netif::keys::tx_ring_ref, ring_refs_[0]},
@@ -142,7 +147,9 @@ Status Frontend::publish() {
         {"feature-sg", options_.scatter_gather},
         {netif::keys::feature_rx_notify, options_.rx_notify},
         {netif::keys::feature_no_csum_offload, options_.no_csum_offload},
-        {netif::keys::feature_ipv6_csum_offload, options_.ipv6_csum_offload}};
+        {netif::keys::feature_ipv6_csum_offload, options_.ipv6_csum_offload},
+        {netif::keys::feature_gso_tcpv4, options_.gso},
+        {netif::keys::feature_gso_tcpv6, options_.gso}};
     // What a frontend before us may have left would count.
     for (const char* key :
          {netif::keys::event_channel, netif::keys::event_channel_tx, netif::keys::event_channel_rx,
@@ -219,6 +226,14 @@ void Frontend::put(uint32_t buffer, uint32_t bytes, uint16_t flags) {
   from_guest_->put(request);
 }
 
+void Frontend::put_segmentation(const Segmentation& segmentation) {
+  netif::ExtraInfo extra{};
+  extra.type = XEN_NETIF_EXTRA_TYPE_GSO;
+  extra.u.gso.size = segmentation.segment_bytes;
+  extra.u.gso.type = segmentation.type;
+  from_guest_->put(extra);
+}
+
 void Frontend::push_from_guest() {
   if (from_guest_->push()) notify(ports_[0]);
 }
@@ -249,10 +264,30 @@ bool Frontend::receive(Received& received) {
       continue;
     }
     posted_[response.id] = false;
-    received = {response.id, response.offset, response.status, response.flags};
+    received = {response.id, response.offset, response.status, response.flags, {}};
+    if (response.flags & NETRXF_extra_info) received.segmentation = take_segmentation();
     return true;
   }
   return false;
+}
+
+// The slots of extra info behind a first slot. Their buffers are as they were: posted once more.
+Segmentation Frontend::take_segmentation() {
+  Segmentation segmentation;
+  netif::ToGuestResponse slot;
+  bool more = true;
+  while (more && to_guest_->take(slot)) {
+    const uint16_t buffer = posted_at_[(to_guest_->consumed() - 1) % slots];
+    if (posted_[buffer]) post(buffer);
+    const auto extra = std::bit_cast<netif::ExtraInfo>(slot);
+    more = extra.flags & XEN_NETIF_EXTRA_FLAG_MORE;
+    if (extra.type == XEN_NETIF_EXTRA_TYPE_GSO)
+      segmentation = {extra.u.gso.size, extra.u.gso.type};
+    else
+      ++bad_answers_;
+  }
+  if (more) ++bad_answers_;
+  return segmentation;
 }
 
 void Frontend::post(uint32_t buffer) {
@@ -260,6 +295,7 @@ void Frontend::post(uint32_t buffer) {
   request.id = static_cast<uint16_t>(buffer);
   request.gref = refs_[1][buffer];
   posted_[buffer] = true;
+  posted_at_[to_guest_->produced() % slots] = request.id;
   to_guest_->put(request);
 }
 

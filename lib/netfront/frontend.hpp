@@ -16,7 +16,7 @@
 
 namespace netback {
 
-// What the frontend asks for and says of itself. As Linux's by default, but for segmentation.
+// What the frontend asks for and says of itself. As Linux's by default.
 struct FrontendOptions {
   int devid = 0;
   bool split_event_channels = true;  // if the backend offers it
@@ -24,10 +24,17 @@ struct FrontendOptions {
   bool rx_notify = true;             // feature-rx-notify
   bool no_csum_offload = false;
   bool ipv6_csum_offload = true;
+  bool gso = true;  // feature-gso-tcpv4 and -tcpv6: takes TCP frames that stand for several
   // A page from the guest is overwritten as soon as it is answered: nobody may need it any more.
   bool spoil_answered = false;
   bool staging = false;  // has the backend keep all pages mapped, if it can
   int timeout_s = 10;    // for the backend to come, and to connect
+};
+
+// What extra info says of a frame that stands for several.
+struct Segmentation {
+  uint16_t segment_bytes = 0;  // payload of each; 0: it is an ordinary frame
+  uint8_t type = XEN_NETIF_GSO_TYPE_NONE;
 };
 
 class Frontend {
@@ -54,12 +61,18 @@ class Frontend {
   // --- from the guest ---
   // A free buffer's number, or -1. Buffers are pages; frames lie at their start.
   int take_buffer();
+  size_t free_buffers() const { return free_.size(); }
   void give_buffer(uint32_t buffer) { free_.push_back(static_cast<uint16_t>(buffer)); }
   // Buffers put and not yet answered.
   uint32_t under_way() const { return from_guest_->produced() - from_guest_->consumed(); }
   uint8_t* from_guest_page(uint32_t buffer) { return pages_[0] + size_t{buffer} * page; }
   // Puts a slot; the backend sees it after push_from_guest().
   void put(uint32_t buffer, uint32_t bytes, uint16_t flags = 0);
+  // Puts a slot of extra info, behind a first slot with NETTXF_extra_info: of that frame.
+  void put_segmentation(const Segmentation& segmentation);
+  uint32_t free_slots() const { return from_guest_->free_slots(); }
+  // Whether the backend takes TCP frames that stand for several: it offers both versions.
+  bool backend_segments() const { return backend_segments_; }
   void push_from_guest();
   // For what no honest guest puts there. kick() notifies the backend whether it asked or not.
   FromGuestFrontRing& from_guest_ring() { return *from_guest_; }
@@ -76,8 +89,9 @@ class Frontend {
   struct Received {
     uint32_t buffer;
     uint32_t offset;
-    int32_t bytes;   // negative: a status
-    uint16_t flags;  // NETRXF_*
+    int32_t bytes;              // negative: a status
+    uint16_t flags;             // NETRXF_*
+    Segmentation segmentation;  // with NETRXF_extra_info
   };
   // The next response, if one is there; its buffer is the caller's until post().
   bool receive(Received& received);
@@ -104,6 +118,7 @@ class Frontend {
   Status open_control();
   Status stage();
   Status publish();
+  Segmentation take_segmentation();
   Status wait_for_backend(std::initializer_list<netif::XenbusState> wanted);
   netif::XenbusState backend_state() const;
   void heed_changes();
@@ -121,11 +136,13 @@ class Frontend {
   std::unique_ptr<FromGuestFrontRing> from_guest_;
   std::unique_ptr<ToGuestFrontRing> to_guest_;
   std::unique_ptr<ControlChannel> control_;
-  std::vector<uint16_t> free_;      // from_guest buffers
-  std::vector<uint8_t> under_way_;  // by from_guest buffer: 1 or 0
-  std::vector<uint8_t> posted_;     // by to_guest buffer: 1 or 0
+  std::vector<uint16_t> free_;       // from_guest buffers
+  std::vector<uint8_t> under_way_;   // by from_guest buffer: 1 or 0
+  std::vector<uint8_t> posted_;      // by to_guest buffer: 1 or 0
+  std::vector<uint16_t> posted_at_;  // by to_guest slot: extra info lies over the buffer's id
   uint64_t errors_ = 0, bad_answers_ = 0;
   bool backend_closes_ = false;
+  bool backend_segments_ = false;
   uint64_t changes_seen_ = 0;  // of xenstore
 };
 

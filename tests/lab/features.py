@@ -7,17 +7,20 @@ from lab import NETBACKCTL, scenario, until
 from traffic import BIG_CONFIG, G2, two_guests
 
 AS_LINUX = {"takes_chains": True, "takes_blank_ipv4": True, "takes_blank_ipv6": True,
-            "stall_ms": 10_000, "split": True}
+            "takes_gso_tcpv4": True, "takes_gso_tcpv6": True, "stall_ms": 10_000, "split": True}
+NO_GSO = {"takes_gso_tcpv4": False, "takes_gso_tcpv6": False}
 CHOICES = {
     (): {},
-    ("--no-sg",): {"takes_chains": False},
-    ("--no-csum-offload",): {"takes_blank_ipv4": False},
-    ("--no-ipv6-csum-offload",): {"takes_blank_ipv6": False},
+    ("--no-gso",): NO_GSO,
+    ("--no-sg",): {"takes_chains": False, **NO_GSO},
+    ("--no-csum-offload",): {"takes_blank_ipv4": False, "takes_gso_tcpv4": False},
+    ("--no-ipv6-csum-offload",): {"takes_blank_ipv6": False, "takes_gso_tcpv6": False},
     ("--no-rx-notify",): {"stall_ms": 30},
     ("--one-event-channel",): {"split": False},
     ("--no-sg", "--no-csum-offload", "--no-ipv6-csum-offload", "--no-rx-notify",
      "--one-event-channel"): {"takes_chains": False, "takes_blank_ipv4": False,
-                              "takes_blank_ipv6": False, "stall_ms": 30, "split": False},
+                              "takes_blank_ipv6": False, "stall_ms": 30, "split": False,
+                              **NO_GSO},
 }
 
 
@@ -38,7 +41,7 @@ def features(lab):
             assert agreed(lab, "g2.0") == {**AS_LINUX, **differs}, (options, agreed(lab, "g2.0"))
             text = subprocess.run([NETBACKCTL, "--socket", lab.directory / "control.sock", "show",
                                    "g2.0"], capture_output=True, text=True, check=True).stdout
-            for key in ("takes_chains", "takes_blank_ipv4", "takes_blank_ipv6"):
+            for key in (key for key in AS_LINUX if key.startswith("takes_")):
                 wanted = "yes" if {**AS_LINUX, **differs}[key] else "no"
                 assert re.search(rf"^{key} +{wanted}$", text, re.M), text
             ping = lab.result(lab.pktgen("g1", *options, *mode, "--count", "200", "ping",

@@ -96,8 +96,8 @@ def restart(lab):
     ends = [begin_transfer(one, two, address(2), 5001, 64, rate),
             begin_transfer(dom0, one, address6(1), 5002, 64, rate)]
     for _ in range(2):
-        before = [lab.count(name, "to_guest_frames") for name in ("g1", "g2")]
-        until(lambda: all(lab.count(name, "to_guest_frames") > count + 1500
+        before = [lab.count(name, "to_guest_bytes") for name in ("g1", "g2")]
+        until(lambda: all(lab.count(name, "to_guest_bytes") > count + 2 * MIB
                           for name, count in zip(("g1", "g2"), before)), "traffic")
         lab.drain_daemon()
         lab.start_daemon()

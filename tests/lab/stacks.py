@@ -27,6 +27,7 @@ nic = "tap"
 """
 DOM0 = 254  # its number among the addresses
 MIB = 1 << 20
+NETIF_MAX = 65_535  # bytes of a frame, Ethernet's header included
 
 
 def mac(number):
@@ -103,6 +104,7 @@ class Guest(Space):
     def connect(self):
         """Its netfront."""
         self.frontend = self.lab.pktgen(self.name, *self.options, "tap", "eth0", place=self.words)
+        self.run("ip", "link", "set", "eth0", "gso_max_size", NETIF_MAX - 14)
         self.configure("eth0", self.number)
 
     def close(self):

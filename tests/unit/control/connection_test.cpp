@@ -195,6 +195,7 @@ TEST_CASE("connection_what_was_agreed_is_in_the_queue_s_settings") {
   Rings rings;
   rings.agreement.takes_chains = rings.agreement.takes_blank_ipv6 = true;
   rings.agreement.takes_blank_ipv4 = false;
+  rings.agreement.takes_gso_tcpv6 = true;
   rings.agreement.notifies_of_buffers = true;
   auto connection = rings.open();
   REQUIRE(connection);
@@ -202,6 +203,10 @@ TEST_CASE("connection_what_was_agreed_is_in_the_queue_s_settings") {
   CHECK(settings.takes_chains);
   CHECK_FALSE(settings.takes_blank_ipv4);
   CHECK(settings.takes_blank_ipv6);
+  CHECK_FALSE(settings.takes_gso_tcpv4);
+  CHECK(settings.takes_gso_tcpv6);
+  CHECK(settings.gso_tcpv4_offered);
+  CHECK(settings.gso_tcpv6_offered);
   CHECK(settings.stall_ms == limits::stall_ms);
 }
 

@@ -47,12 +47,14 @@ std::string refusal_without(Keys keys, const std::string& key) {
 
 }  // namespace
 
-TEST_CASE("features_offered_are_exactly_those_of_the_first_version") {
+TEST_CASE("features_offered_are_exactly_those_that_are_built") {
   const std::vector<std::pair<std::string, std::string>> expected = {
       {"feature-rx-copy", "1"},
       {"feature-rx-flip", "0"},
       {"feature-sg", "1"},
       {"feature-ipv6-csum-offload", "1"},
+      {"feature-gso-tcpv4", "1"},
+      {"feature-gso-tcpv6", "1"},
       {"feature-split-event-channels", "1"},
       {"feature-ctrl-ring", "1"}};
   CHECK(netback::offered_features() == expected);
@@ -103,6 +105,34 @@ TEST_CASE("each_feature_key_sets_its_own_field") {
   CHECK(with("feature-no-csum-offload", "0").takes_blank_ipv4);
   CHECK(with("feature-ipv6-csum-offload", "1").takes_blank_ipv6);
   CHECK_FALSE(with("feature-ipv6-csum-offload", "0").takes_blank_ipv6);
+}
+
+TEST_CASE("segmentation_is_taken_with_what_it_needs_alone") {
+  for (const bool ipv6 : {false, true}) {
+    const char* const own = ipv6 ? "feature-gso-tcpv6" : "feature-gso-tcpv4";
+    const auto takes = [&](Keys keys) {
+      auto agreed = agree_with(keys);
+      REQUIRE(agreed);
+      const Agreement& agreement = agreed.value();
+      CHECK_FALSE((ipv6 ? agreement.takes_gso_tcpv4 : agreement.takes_gso_tcpv6));
+      return ipv6 ? agreement.takes_gso_tcpv6 : agreement.takes_gso_tcpv4;
+    };
+    Keys keys = linux_guest();
+    CHECK_FALSE(takes(keys));
+    keys[own] = "1";
+    CHECK(takes(keys));
+    for (const auto& [key, value] : {std::pair{"feature-sg", "0"}, std::pair{own, "0"},
+                                     ipv6 ? std::pair{"feature-ipv6-csum-offload", "0"}
+                                          : std::pair{"feature-no-csum-offload", "1"}}) {
+      INFO(key);
+      Keys without = keys;
+      without[key] = value;
+      CHECK_FALSE(takes(without));
+      without.erase(key);  // absent: as the protocol has it
+      CHECK(takes(without) == (std::string(key) == "feature-no-csum-offload"));
+    }
+    CHECK(refusal(linux_guest(), own, "2") == std::string(own) + " is neither 0 nor 1: \"2\"");
+  }
 }
 
 TEST_CASE("H38_a_guest_without_rx_copy_is_refused") {

@@ -58,6 +58,8 @@ TEST_CASE("session_all_features_appear_at_the_moment_of_the_first_InitWait") {
                                    {"feature-rx-flip", "0"},
                                    {"feature-sg", "1"},
                                    {"feature-ipv6-csum-offload", "1"},
+                                   {"feature-gso-tcpv4", "1"},
+                                   {"feature-gso-tcpv6", "1"},
                                    {"feature-split-event-channels", "1"},
                                    {"feature-ctrl-ring", "1"}})
     expected[ControlHost::backend(id) + "/" + key] = value;
