@@ -15,7 +15,8 @@ namespace netback {
 namespace {
 
 constexpr uint16_t descriptors_wanted = 1024;
-constexpr uint32_t checksum_offloads = RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM;
+constexpr uint64_t checksum_offloads = RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM;
+constexpr uint64_t large_receive = RTE_ETH_RX_OFFLOAD_TCP_LRO | RTE_ETH_RX_OFFLOAD_SCATTER;
 
 Error port_error(const Port& port, std::string_view what, int result, std::string fix = {}) {
   return {fmt::format("port '{}': device '{}': {}: {}", port.config().name, port.config().device,
@@ -67,7 +68,7 @@ Status Port::configure(FramePool& pool) {
                              config_.mtu, info.min_mtu, info.max_mtu)};
   rte_eth_conf wanted{};
   wanted.rxmode.mtu = config_.mtu;
-  // Marks blank checksums as such (RX_L4_CKSUM_NONE); without LRO no frame is longer than the mtu.
+  // Marks blank checksums as such (RX_L4_CKSUM_NONE).
   wanted.rxmode.offloads =
       (RTE_ETH_RX_OFFLOAD_TCP_CKSUM | RTE_ETH_RX_OFFLOAD_UDP_CKSUM) & info.rx_offload_capa;
   const uint32_t tagged_bytes = frame_bytes(config_.mtu) + limits::vlan_tag_bytes;
@@ -79,11 +80,16 @@ Status Port::configure(FramePool& pool) {
                    "lower the port's mtu"};
     wanted.rxmode.offloads |= RTE_ETH_RX_OFFLOAD_SCATTER;
   }
+  if (device_.quirks->gives_large && (info.rx_offload_capa & large_receive) == large_receive)
+    wanted.rxmode.offloads |= large_receive;
   uint64_t trusted = 0;
   if (device_.quirks->completes_checksums) trusted |= checksum_offloads;
   if (device_.quirks->sends_chains) trusted |= RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+  if (device_.quirks->segments)
+    trusted |= RTE_ETH_TX_OFFLOAD_TCP_TSO | RTE_ETH_TX_OFFLOAD_IPV4_CKSUM;
   wanted.txmode.offloads = trusted & info.tx_offload_capa;
   find_capabilities(wanted.txmode.offloads);
+  queue_->can.segmented_buffers_max = info.tx_desc_lim.nb_seg_max;
 
   wanted.intr_conf.rxq = interrupts_ = device_.quirks->receive_interrupt;
   int result = rte_eth_dev_configure(queue_->port, 1, 1, &wanted);
@@ -111,6 +117,8 @@ Status Port::set_up_queues(FramePool& pool) {
 void Port::find_capabilities(uint64_t transmit_offloads) {
   queue_->can.checksum = (transmit_offloads & checksum_offloads) == checksum_offloads;
   queue_->can.chains = (transmit_offloads & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) != 0;
+  queue_->can.segments = (transmit_offloads & RTE_ETH_TX_OFFLOAD_TCP_TSO) != 0;
+  queue_->can.ipv4_checksum = (transmit_offloads & RTE_ETH_TX_OFFLOAD_IPV4_CKSUM) != 0;
   queue_->can.receives = device_.receives();
   queue_->can.frame_bytes_max = frame_bytes(config_.mtu);
 }

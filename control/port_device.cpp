@@ -22,8 +22,12 @@ constexpr std::array known_drivers = {
     DriverQuirks{"net_null"},
     DriverQuirks{"net_ring"},
     DriverQuirks{"net_pcap"},
-    DriverQuirks{.driver = "net_tap", .kernel_tap = true},
-    DriverQuirks{.driver = "net_virtio_user", .kernel_tap = true, .receive_interrupt = true},
+    DriverQuirks{.driver = "net_tap", .kernel_tap = true},  // cuts by rte_gso: IPv4 alone
+    DriverQuirks{.driver = "net_virtio_user",
+                 .kernel_tap = true,
+                 .receive_interrupt = true,
+                 .segments = true,
+                 .gives_large = true},
     // Truncates longer frames in silence; no checksums.
     DriverQuirks{.driver = "net_af_packet", .kernel_interface = true, .completes_checksums = false},
     // Sends pkt_len bytes of the first segment, whatever is behind it.
@@ -31,7 +35,7 @@ constexpr std::array known_drivers = {
                  .kernel_interface = true,
                  .sends_chains = false,
                  .completes_checksums = false},
-    DriverQuirks{.driver = "pci", .receive_interrupt = true},
+    DriverQuirks{.driver = "pci", .receive_interrupt = true, .segments = true},
 };
 
 // Xen's own scripts give it to each vif. A bridge takes the lowest MAC of its ports: with a random

@@ -20,6 +20,8 @@ struct DriverQuirks {
   bool sends_chains = true;         // when dev_info says so; false: it lies
   bool completes_checksums = true;  // the same
   bool receive_interrupt = false;   // asks for one
+  bool segments = false;            // TSO when dev_info says so, IPv4 and IPv6; false: it lies
+  bool gives_large = false;         // hands out what the kernel has not cut (LRO), checksums blank
 };
 
 struct PortDevice {

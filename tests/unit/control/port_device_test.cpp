@@ -173,4 +173,9 @@ TEST_CASE("port_device_drivers_that_lie_are_not_believed") {
   CHECK_FALSE(root.check("net_af_xdp0,iface=v0").value().quirks->sends_chains);
   CHECK_FALSE(root.check("net_af_packet0,iface=v0").value().quirks->completes_checksums);
   CHECK(root.check("net_null0").value().quirks->sends_chains);
+  // Segmentation, of both versions and with right checksums, is what few have.
+  for (const char* device : {"net_null0", "net_ring0", "net_af_packet0,iface=v0", "net_pcap0"}) {
+    CHECK_FALSE(root.check(device).value().quirks->segments);
+    CHECK_FALSE(root.check(device).value().quirks->gives_large);
+  }
 }

@@ -11,7 +11,7 @@ using namespace netback::test;
 
 namespace {
 
-constexpr DriverQuirks trusted{.driver = "net_ring"};
+constexpr DriverQuirks trusted{.driver = "net_ring", .segments = true, .gives_large = true};
 
 struct Opened {
   std::unique_ptr<FramePool> pool = make_pool();
@@ -62,6 +62,7 @@ TEST_CASE("seed_S11_a_port_can_what_its_driver_says_and_no_more") {
   REQUIRE((offloads & RTE_ETH_TX_OFFLOAD_TCP_CKSUM) == 0);
   CHECK(port.queue().can.chains);
   CHECK_FALSE(port.queue().can.checksum);
+  CHECK_FALSE(port.queue().can.segments);
 }
 
 TEST_CASE("seed_S11_a_driver_known_to_lie_is_not_believed") {

@@ -1,5 +1,6 @@
 """Linux guests with their own netfront talk to dom0 and to each other."""
 
+import contextlib
 import json
 
 from guests import address, address6, load_hashes
@@ -39,16 +40,34 @@ def ping(lab):
     lab.note(f"g1 to dom0, ms: least {times[0]}, mean {times[1]}, most {times[2]}")
 
 
+@contextlib.contextmanager
+def large_frames(lab, ports=(), **vifs):
+    """Meanwhile frames of more than 1,514 bytes pass: these counters of ports and of vifs grow."""
+    def counts():
+        port = lab.ctl("stats")["ports"][0]
+        found = {key: port[key] for key in ports}
+        for name, key in vifs.items():
+            found[name] = lab.vif(int(name[1:]))[key]
+        return found
+    before = counts()
+    yield
+    grown = {key: count - before[key] for key, count in counts().items()}
+    assert min(grown.values()) > 100, f"frames that stand for several: {grown}"
+    lab.note(f"of these, frames that stand for several: {grown}")
+
+
 def tcp(family, to_dom0, to_guest):
     """The scenarios of one address family, one per direction."""
     @scenario(f"64 MiB by TCP, guest to dom0, {family}")
     def guest_to_dom0(lab):
-        with lab.counted(1, from_guest=64 * MIB):
+        with lab.counted(1, from_guest=64 * MIB), \
+                large_frames(lab, ["port_gso_frames"], g1="from_guest_gso_frames"):
             lab.transfer("g1", "dom0", to_dom0)
 
     @scenario(f"64 MiB by TCP, dom0 to guest, {family}")
     def dom0_to_guest(lab):
-        with lab.counted(1, to_guest=64 * MIB):
+        with lab.counted(1, to_guest=64 * MIB), \
+                large_frames(lab, ["port_received_gso_frames"], g1="to_guest_gso_frames"):
             lab.transfer("dom0", "g1", to_guest)
 
 
@@ -72,7 +91,8 @@ def between_guests(lab):
             lab.counted(2, from_guest=16 * MIB, to_guest=16 * MIB):
         lab.ping("g1", address(2), 50)
         lab.ping("g2", address6(1), 50)
-        lab.transfer("g1", "g2", address(2), 16)
+        with large_frames(lab, g1="from_guest_gso_frames", g2="to_guest_gso_frames"):
+            lab.transfer("g1", "g2", address(2), 16)
         lab.transfer("g2", "g1", address6(1), 16)
         lab.echo_udp("g1", "g2", address(2), (1, 17, 60, 1472), 50)
     sent = lab.ctl("stats")["ports"][0]["port_sent_bytes"] - port_before
