@@ -58,8 +58,9 @@ inline constexpr uint32_t frame_batch_max = 256;  // what passes through forward
 static_assert(frame_batch_max >= turn_slots_max + port_burst_frames * port_bursts_per_turn);
 
 inline constexpr uint32_t backlog_frames_max = 512;
-// A frame of 64 KiB takes 32 buffers: a queue may hold 64 of those, 4 MiB.
-inline constexpr uint32_t backlog_buffers_max = 2048;
+// What a dead guest may hold of the pool, as if all its frames were short: 1 MiB, as much as the
+// 256 pages of its ring. A GSO frame of 64 KiB takes 32 buffers.
+inline constexpr uint32_t backlog_buffers_max = backlog_frames_max;
 // A port driver's own segmentation is trusted with segments from here on: NICs of Intel's take
 // smaller ones for an attack and stop (i40e_rxtx.h I40E_MIN_TSO_MSS).
 inline constexpr uint32_t offloaded_segment_bytes_min = 256;

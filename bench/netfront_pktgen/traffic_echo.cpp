@@ -27,7 +27,7 @@ void Traffic::echo() {
 void Traffic::reflect() {
   if (!options_.unchanged)
     std::swap_ranges(gathered_.begin(), gathered_.begin() + 6, gathered_.begin() + 6);
-  while (!put_whole(gathered_, NETTXF_data_validated) && !over(received_)) {
+  while (!put_whole(gathered_, NETTXF_data_validated, gathered_segmentation_) && !over(received_)) {
     answered_ += frontend_.reap();
     pause();
   }

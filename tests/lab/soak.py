@@ -47,10 +47,13 @@ class Soak:
             return
         other = self.random.choice(self.guests)
         size, rate = self.random.choice(SIZES), self.random.choice((500, 5000, 50_000))
-        options = self.random.choice(((), ("--no-sg",), ("--one-event-channel",),
+        options = self.random.choice(((), ("--no-sg",), ("--no-gso",), ("--one-event-channel",),
                                       ("--no-rx-notify",)))
+        large = ("--size", self.random.randint(100, 65_535), "--gso",
+                 self.random.choice((1, 200, 1000, 1400)), "--rate", 500)
         verb = self.random.choice((("send", "--size", size, "--rate", rate, "--to", other.mac),
                                    ("send", "--size", size, "--rate", rate),
+                                   ("send", *large, "--to", other.mac), ("send", *large, "--ipv6"),
                                    ("receive",), ("echo",)))
         guest.process = self.lab.pktgen(guest.name, "--events", *options, *verb)
 

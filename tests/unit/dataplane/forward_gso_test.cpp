@@ -1,4 +1,5 @@
 // GSO frames between guests and to all: whole for who takes them, cut for the others.
+#include "dataplane/forward.hpp"
 #include "tests/unit/support/gso.hpp"
 #include "tests/unit/support/test_host.hpp"
 
@@ -171,6 +172,56 @@ TEST_CASE("forward: a backlog is bounded in buffers as well as in frames") {  //
   f.send(other, 1400);
   CHECK(f.receiver().count(Q::to_guest_cut_frames) == 1);
   CHECK(f.receiver().count(Q::to_guest_frames) == 22);
+}
+
+TEST_CASE("forward: a backlog holds no more buffers than if all its frames were short") {
+  FakeXen::instance().reset();
+  const auto pool = make_pool(2000);  // of so many a third would be more
+  TestPort port(*pool);
+  TestGuest guest(0);
+  guest.settings.takes_gso_tcpv4 = true;
+  const auto table =
+      std::move(ForwardTable::make({&port.queue},
+                                   {{guest.queue.get(), port.queue.port, guest.settings.mac}}))
+          .value();
+  Packet packet = make_packet({.payload = 60'000});  // 30 buffers
+  std::copy_n(guest.settings.mac.addr_bytes, 6, packet.bytes.begin());
+  FrameBatch frames;
+  for (int i = 0; i < 20; ++i) {
+    frames.push(make_gso_mbuf(*pool, packet, 1400));
+    frames.mbufs[i]->port = port.queue.port;
+  }
+  std::vector<GuestQueue*> backlogged;
+  forward(*table, frames, *pool, backlogged, 1);
+  CHECK(guest.queue->backlog.count() == 18);
+  CHECK(guest.queue->backlog.buffers() == 540);
+  CHECK(guest.count(Q::to_guest_drop_backlog_full_frames) == 2);
+  guest.queue->backlog.clear(rte_pktmbuf_free);
+  CHECK(guest.queue->backlog.buffers() == 0);
+  CHECK(pool->free_buffers() == pool->buffers());
+}
+
+TEST_CASE("forward: tiny segments of one guest cost another nothing of a turn") {  // H34
+  GsoHost f;
+  const Packet packet = f.packet_to(elsewhere, {.payload = 2500});
+  for (uint16_t i = 0; i < 30; ++i) put_gso_packet(f.sender(), packet, 10, i);  // 250 each
+  f.sender().from_guest.push();
+  Frames honest;
+  for (uint8_t i = 0; i < 20; ++i) {
+    honest.push_back(f.frame(elsewhere, f.receiver(), 100, i));
+    f.receiver().put_frame(honest.back(), i);
+  }
+  f.receiver().from_guest.push();
+  f.turn();
+  Frames sent = f.ports[0]->sent_bytes();
+  CHECK(sent.size() == 500 + honest.size());
+  std::erase_if(sent, [](const Bytes& bytes) { return bytes.size() != 100; });
+  CHECK(sent == honest);
+  for (int i = 0; i < 14; ++i) {
+    f.turn();
+    CHECK(f.ports[0]->sent_bytes().size() == 500);
+  }
+  CHECK(f.sender().count(Q::from_guest_gso_frames) == 30);
 }
 
 TEST_CASE("forward: nothing is cut for a guest that has no room") {
