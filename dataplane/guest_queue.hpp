@@ -61,17 +61,18 @@ class Backlog {
     frames_[tail_++ % frames_.size()] = frame;
     buffers_ += frame->nb_segs;
   }
-  // They are not freed yet.
-  void pop(uint32_t frames) {
-    NETBACK_CHECK(frames <= count());
-    for (; frames > 0; --frames) buffers_ -= frames_[head_++ % frames_.size()]->nb_segs;
+  // The oldest `frames` frames, which have `buffers` buffers together.
+  void pop(uint32_t frames, uint32_t buffers) {
+    NETBACK_CHECK(frames <= count() && buffers <= buffers_);
+    head_ += frames;
+    buffers_ -= buffers;
   }
   // Leaves it empty; `end` is called with each frame, oldest first.
   template <class End>
   void clear(End end) {
     while (count() > 0) {
       rte_mbuf* frame = at(0);
-      pop(1);
+      pop(1, frame->nb_segs);
       end(frame);
     }
   }

@@ -10,7 +10,7 @@ import time
 
 import report
 from compare_lab import class_of, say
-from sides import CHECKOUT, GUEST_CPU, WORKER_CPU, round_trip_ns
+from sides import CHECKOUT, GUEST_CPU, WARM_UP_S, WORKER_CPU, round_trip_ns
 
 sys.path.insert(0, str(CHECKOUT / "tests" / "lab"))
 
@@ -70,12 +70,14 @@ class Scale(Lab):
             self.daemon.send_signal(signal.SIGCONT)
 
     def send(self, seconds, vifs=1, rate=0, options=()):
-        """What netfront-pktgen found."""
-        found = self.result(self.pktgen("busy", "--vifs", vifs, "--seconds", seconds, *options,
+        """What netfront-pktgen found. The rate is that of a stream that flows: the daemon first has
+        to fault in the guest's pages, 256 of each vif."""
+        found = self.result(self.pktgen("busy", "--vifs", vifs, "--seconds", WARM_UP_S + seconds,
+                                        "--warm-up", WARM_UP_S, *options,
                                         "send", "--rate", rate, "--to", ELSEWHERE, pin=GUEST_CPU))
         if found["faults"] != 0:
             raise RuntimeError(f"netfront-pktgen found faults: {found}")
-        found["rate"] = found["answered"] / found["seconds"]
+        found["rate"] = found["steady_answered"] / found["steady_seconds"]
         return found
 
     def memory(self):
@@ -164,13 +166,13 @@ def fair(case, options, windows_min):
     guest, costs = FAIR[case]
     with Scale() as lab:
         lab.tool("cost", *costs)
-        lab.send(options.seconds, BUSY, options=guest)  # pages that are touched first take longer
+        lab.send(options.seconds, BUSY, options=guest)
         windows, indices, full = Windows(case, "sum", "alone"), [], []
         for _ in range(options.windows):
             alone = lab.send(options.seconds, options=guest)["rate"]
             windows.add("alone", alone)
             found = lab.send(options.seconds, BUSY, int(2 * alone / BUSY), guest)
-            indices.append(jain([vif["answered"] for vif in found["vifs"]]))
+            indices.append(jain([vif["steady_answered"] for vif in found["vifs"]]))
             full.append(100 * found["cut_bursts"] / found["bursts"])
             windows.add("sum", found["rate"], f"; Jain's index {indices[-1]:.4f}, {full[-1]:.0f} % "
                                               "of the bursts found a full ring")

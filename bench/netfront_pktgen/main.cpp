@@ -52,6 +52,9 @@ void add_vif_options(CLI::App& app, FrontendOptions& frontend, uint32_t& vifs) {
 void add_options(CLI::App& app, TrafficOptions& traffic, TapOptions& tap) {
   app.add_option("--seconds", traffic.seconds, "stop after this long; 0: never")
       ->capture_default_str();
+  app.add_option("--warm-up", traffic.warm_up,
+                 "sends: count steady_answered in steady_seconds from so many seconds on")
+      ->capture_default_str();
   app.add_option("--count", traffic.count, "stop after this many frames; 0: never")
       ->capture_default_str();
   app.add_flag("--events", traffic.events, "sleep until the backend notifies; else poll");

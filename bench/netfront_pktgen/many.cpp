@@ -22,12 +22,14 @@ nlohmann::json results_of(const Traffics& traffics) {
   for (const auto& traffic : traffics) {
     const nlohmann::json one = traffic->result();
     each.push_back({{"sent", one["sent"]}, {"answered", one["answered"]}});
+    if (one.contains("steady_answered")) each.back()["steady_answered"] = one["steady_answered"];
     for (const auto& [key, value] : one.items())
       if (value.is_number_unsigned())
         sum[key] = sum.value(key, uint64_t{0}) + value.get<uint64_t>();
       else if (value.is_number())
         sum[key] = sum.value(key, 0.0) + value.get<double>();
-    sum["seconds"] = one["seconds"];
+    for (const char* time : {"seconds", "steady_seconds"})
+      if (one.contains(time)) sum[time] = one[time];
   }
   sum["vifs"] = each;
   return sum;

@@ -1,7 +1,6 @@
 #include "bench/netfront_pktgen/traffic.hpp"
 
 #include <arpa/inet.h>
-#include <fmt/format.h>
 
 #include <algorithm>
 #include <chrono>
@@ -18,10 +17,6 @@ namespace {
 constexpr uint32_t ip_at = 14, udp_at = ip_at + 20, number_at = udp_at + 8;
 constexpr uint32_t numbered_max = 1U << 26;  // what is remembered of numbers seen
 constexpr uint32_t polls_per_look = 4096;    // at the backend, a system call
-
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 void put_be16(uint8_t* at, uint32_t value) {
   at[0] = static_cast<uint8_t>(value >> 8);
@@ -62,6 +57,10 @@ void Traffic::write_headers() {
   put_be16(&frame_[udp_at], 1024);
   put_be16(&frame_[udp_at + 2], 9);
   put_be16(&frame_[udp_at + 4], std::min(options_.bytes, 1514U) - udp_at);
+}
+
+double Traffic::now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
 bool Traffic::over(uint64_t frames) {
@@ -150,8 +149,15 @@ uint32_t Traffic::send_burst(uint32_t frames) {
   return put;
 }
 
+void Traffic::note_warm_up() {
+  if (steady_since_ != 0 || now() - started_ < options_.warm_up) return;
+  steady_since_ = now();
+  answered_cold_ = answered_;
+}
+
 bool Traffic::send_due(double seconds) {
   answered_ += frontend_.reap();
+  if (options_.warm_up > 0) note_warm_up();
   uint64_t burst = options_.burst;
   if (options_.count > 0) burst = std::min(burst, options_.count - sent_);
   if (options_.rate > 0) {  // whole bursts, however often it looks
@@ -341,51 +347,6 @@ nlohmann::json Traffic::run() {
 
 void Traffic::begin() {
   started_ = now();
-}
-
-nlohmann::json Traffic::result() const {
-  const double seconds = now() - started_;
-  const uint64_t unanswered = frontend_.under_way();
-  const uint64_t faults = frontend_.errors() + frontend_.bad_answers() + bad_status_ + changed_ +
-                          repeated_ + reordered_ + (frontend_.backend_closes() ? 0 : unanswered);
-  nlohmann::json result{{"seconds", seconds},
-                        {"sent", sent_},
-                        {"answered", answered_},
-                        {"errors", frontend_.errors()},
-                        {"unanswered", unanswered},
-                        {"bad_answers", frontend_.bad_answers()},
-                        {"bursts", bursts_},
-                        {"cut_bursts", cut_bursts_},
-                        {"received", received_},
-                        {"received_bytes", received_bytes_},
-                        {"bad_status", bad_status_},
-                        {"faults", faults},
-                        {"staged_pages", frontend_.staged_pages()},
-                        {"backend_closed", frontend_.backend_closes()},
-                        {"sent_per_s", double(sent_) / seconds},
-                        {"received_per_s", double(received_) / seconds}};
-  if (options_.numbered) {
-    result["changed"] = changed_;
-    result["repeated"] = repeated_;
-    result["reordered"] = reordered_;
-    result["missing"] = next_number_ - (received_ - repeated_);
-  }
-  if (options_.tcp) {
-    result["changed"] = changed_;
-    result["longest"] = longest_;
-    result["segmented"] = segmented_;
-    result["stream_bytes"] = stream_.checked_bytes();
-    result["missing_bytes"] = stream_.missing_bytes();
-  }
-  if (options_.verb == Verb::tap) result["tap_refused"] = tap_refused_;
-  if (options_.verb == Verb::ping) {
-    result["round_trips"] = round_trips_.total();
-    for (const double part : {0.5, 0.9, 0.99})
-      result["round_trip_us"][fmt::format("p{:.0f}", part * 100)] =
-          round_trips_.percentile(part) / 1000;
-    result["round_trip_histogram"] = round_trips_.buckets();
-  }
-  return result;
 }
 
 }  // namespace netback

@@ -25,6 +25,7 @@ struct TrafficOptions {
   uint64_t rate = 0;   // frames per second
   uint64_t count = 0;  // frames
   double seconds = 0;
+  double warm_up = 0;  // send: seconds after which steady_answered and steady_seconds begin
   std::string to = "ff:ff:ff:ff:ff:ff";  // or several, with commas between: by turns
   bool numbered = false;
   uint32_t segment_bytes = 0;  // send: TCP frames, to be cut into segments with so much payload
@@ -57,6 +58,7 @@ class Traffic {
   static constexpr uint64_t numbered_never = UINT64_MAX;
   static constexpr uint32_t frame_slots_max = 16;  // of 64 KiB, without extra info
 
+  static double now();  // seconds
   void send();
   void receive();
   void both();
@@ -67,6 +69,7 @@ class Traffic {
   bool from_tap();
   void pause();
   bool send_some();  // what is due now
+  void note_warm_up();
   void wait_until(double time);
   uint32_t send_burst(uint32_t frames);
   bool put_frame(uint64_t number);
@@ -86,10 +89,11 @@ class Traffic {
   const TrafficOptions options_;
   const std::atomic<bool>& stopped_;
   Tap* const tap_;
-  double started_ = 0;
+  double started_ = 0, steady_since_ = 0;
   std::vector<uint8_t> frame_;  // as sent, number and receiver excepted
   std::vector<std::array<uint8_t, 6>> targets_;
   uint64_t sent_ = 0, answered_ = 0, received_ = 0, received_bytes_ = 0;
+  uint64_t answered_cold_ = 0;            // when the warm-up ended
   uint64_t bursts_ = 0, cut_bursts_ = 0;  // the second: found too few free slots
   uint64_t next_number_ = 0, reordered_ = 0, changed_ = 0, bad_status_ = 0;
   std::vector<bool> seen_;  // numbers received

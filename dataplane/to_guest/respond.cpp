@@ -66,15 +66,15 @@ void answer_delivery(const ToGuestBatch& batch, const Delivery& delivery, bool c
 void finish(const ToGuestBatch& batch, uint32_t first, uint32_t end, uint64_t now) {
   GuestQueue& queue = *batch.deliveries[first].queue;
   std::array<rte_mbuf*, limits::turn_to_guest_slots_max> copied_frames;
-  uint32_t frames = 0;
+  uint32_t frames = 0, buffers = 0;
   uint64_t bytes = 0, slots = 0, segmented_frames = 0;
-  queue.backlog.pop(end - first);
   for (uint32_t d = first; d < end; ++d) {
     const Delivery& delivery = batch.deliveries[d];
     const bool copied =
         !delivery.bad_reference && batch.copies.ok(delivery.first_copy, delivery.copy_count);
     answer_delivery(batch, delivery, copied);
     slots += delivery.slot_count;
+    buffers += delivery.frame->nb_segs;
     if (!copied) {
       drop(delivery.frame, queue.counters, QueueCounter::to_guest_drop_copy_failed_frames);
       continue;
@@ -84,6 +84,7 @@ void finish(const ToGuestBatch& batch, uint32_t first, uint32_t end, uint64_t no
     copied_frames[frames++] = delivery.frame;
   }
   rte_pktmbuf_free_bulk(copied_frames.data(), frames);
+  queue.backlog.pop(end - first, buffers);
   queue.backlog_since = now;
   queue.stalled.store(false, std::memory_order_relaxed);
   queue.counters.add(QueueCounter::to_guest_slots, slots);

@@ -21,9 +21,12 @@ def many_vifs(lab):
              f"{(lab.daemon_holds()['rss'] - held['rss']) / IDLE:.0f} KiB of the daemon")
 
     sent = lab.result(lab.pktgen("busy", "--vifs", BUSY, "--seconds", "2",
-                                 "send", "--to", ELSEWHERE))
+                                 "--warm-up", "1", "send", "--to", ELSEWHERE))
     assert sent["faults"] == 0 and sent["answered"] == sent["sent"] == lab.port_frames(), sent
-    shares = [vif["answered"] for vif in sent["vifs"]]
+    assert 0 < sent["steady_answered"] < sent["answered"], sent
+    assert 0.9 < sent["steady_seconds"] <= sent["seconds"] - 1, sent
+    shares = [vif["steady_answered"] for vif in sent["vifs"]]
+    assert sum(shares) == sent["steady_answered"], sent
     assert jain(shares) >= 0.98, shares
     lab.note(f"{BUSY} vifs: {sent['sent_per_s']:,.0f} frames/s, Jain's index {jain(shares):.4f}")
 

@@ -207,7 +207,7 @@ TEST_CASE("idle: a frame that waits for two slots arms the second one") {
   i.after_turn(false);
   i.after_turn(false);
   CHECK(i.sleeps() == 1);
-  i.guest.queue->backlog.pop(1);
+  i.guest.queue->backlog.pop(1, 1);
   rte_pktmbuf_free(frame);
 }
 
