@@ -127,7 +127,7 @@ bool mark_segmented(rte_mbuf* frame, bool ipv4, uint16_t segment_bytes) {
   if (find_headers(frame) == 0 || !is_tcp(frame) || is_ipv4(frame) != ipv4) return false;
   const uint32_t headers = header_bytes(frame);
   if (frame->l4_len < sizeof(rte_tcp_hdr) || headers > frame->data_len) return false;
-  if (headers == frame->pkt_len) return false;
+  if (headers == frame->pkt_len || frame->pkt_len - frame->l2_len > UINT16_MAX) return false;
   set_ip_length(frame);
   blank_checksum(frame);
   if (frame->pkt_len - headers <= segment_bytes) return true;

@@ -28,7 +28,7 @@ void blank_checksum(rte_mbuf* frame);
 // `segment_bytes` (not 0) bytes of payload each; one whose payload fits a segment becomes an
 // ordinary frame with a blank checksum. The length in its IP header is set right: as Linux does,
 // the frame's is believed, because senders of large frames need not fill it in. False: other
-// headers, not whole ones, or no payload. The frame is ours alone.
+// headers, not whole ones, no payload, or more than IP's length can say. The frame is ours alone.
 bool mark_segmented(rte_mbuf* frame, bool ipv4, uint16_t segment_bytes);
 
 // Frames that a segmented frame stands for.

@@ -170,6 +170,50 @@ TEST_CASE("accept: a frame that cannot stand for several is none, whatever the d
   }
 }
 
+// IP's own length has 16 bits: in a longer one it would be set to what is left of it.
+TEST_CASE("accept: a frame longer than IP can say stands for none") {
+  for (const bool ipv6 : {false, true}) {
+    for (const size_t l3_bytes : {65'535u, 65'536u, 65'576u}) {
+      Accepting a;
+      Packet packet = make_packet({.ipv6 = ipv6, .payload = l3_bytes - (ipv6 ? 60 : 40)});
+      const size_t at = packet.l3 + (ipv6 ? 4 : 2);
+      packet.bytes[at] = packet.bytes[at + 1] = 0x7f;  // what is behind would be padding
+      rte_mbuf* frame = make_mbuf(*a.pool, packet.bytes);
+      frame->ol_flags = RTE_MBUF_F_RX_LRO;
+      frame->tso_segsz = 1400;
+      CHECK(segmented(a.accept_one(frame)) == (l3_bytes == 65'535));
+    }
+  }
+}
+
+TEST_CASE("accept: the lengths of a frame that stands for several must not contradict each other") {
+  Accepting a;
+  Packet packet = make_packet({.payload = 3000});
+  packet.bytes[packet.l3 + 2] = 0xff;
+  rte_mbuf* frame = make_mbuf(*a.pool, packet.bytes);
+  frame->ol_flags = RTE_MBUF_F_RX_L4_CKSUM_NONE | RTE_MBUF_F_RX_LRO;
+  frame->tso_segsz = 1400;
+  CHECK(a.accept_one(frame)->ol_flags == RTE_MBUF_F_RX_L4_CKSUM_UNKNOWN);
+}
+
+TEST_CASE("accept: frames stand for as many as can be cut, and for several only if they say so") {
+  const auto accepts = [](size_t payload, uint16_t segment_bytes, uint64_t flags) {
+    Accepting a;
+    rte_mbuf* frame = make_mbuf(*a.pool, make_packet({.payload = payload}).bytes);
+    frame->ol_flags = flags;
+    frame->tso_segsz = segment_bytes;
+    frame = a.accept_one(frame);
+    CHECK(a.port.count(PortCounter::port_received_gso_frames) == segmented(frame));
+    return frame->ol_flags;
+  };
+  const uint64_t blank = RTE_MBUF_F_RX_L4_CKSUM_NONE;
+  const uint64_t large = RTE_MBUF_F_RX_LRO;
+  CHECK(accepts(limits::segments_max, 1, large) == (blank | large));
+  CHECK(accepts(limits::segments_max + 1, 1, large) == RTE_MBUF_F_RX_L4_CKSUM_UNKNOWN);
+  CHECK(accepts(1000, 1000, large) == blank);  // one is one
+  CHECK(accepts(3000, 1000, blank) == blank);  // a word of the mbuf's last life
+}
+
 // A driver that lends its own memory says so in ol_flags: forgetting it would lose that memory.
 TEST_CASE("accept: memory that the driver lent is given back") {
   static uint8_t memory[2048];
