@@ -174,8 +174,16 @@ TEST_CASE("port_device_drivers_that_lie_are_not_believed") {
   CHECK_FALSE(root.check("net_af_packet0,iface=v0").value().quirks->completes_checksums);
   CHECK(root.check("net_null0").value().quirks->sends_chains);
   // Segmentation, of both versions and with right checksums, is what few have.
-  for (const char* device : {"net_null0", "net_ring0", "net_af_packet0,iface=v0", "net_pcap0"}) {
+  root.file("dev/vhost-net");
+  root.file("dev/net/tun");
+  for (const char* device : {"net_null0", "net_ring0", "net_af_packet0,iface=v0", "net_pcap0",
+                             "net_af_xdp0,iface=v0", "net_tap0,iface=t7"}) {
+    INFO(device);
     CHECK_FALSE(root.check(device).value().quirks->segments);
     CHECK_FALSE(root.check(device).value().quirks->gives_large);
   }
+  CHECK(root.check(virtio).value().quirks->segments);
+  CHECK(root.check(virtio).value().quirks->gives_large);
+  CHECK(root.check("03:00.0").value().quirks->segments);
+  CHECK_FALSE(root.check("03:00.0").value().quirks->gives_large);
 }

@@ -20,6 +20,7 @@ std::vector<Bytes> wire_bytes_of(std::span<rte_mbuf*> parts) {
     rte_mbuf_sanity_check(part, 1);
     all.push_back(bytes_of(part));
     CHECK(part->pkt_len == all.back().size());
+    CHECK(part->nb_segs == (part->pkt_len - 1) / FramePool::buffer_bytes + 1);  // no more
     rte_pktmbuf_free(part);
   }
   return all;
@@ -46,13 +47,16 @@ struct Cutting : Bench {
 
 }  // namespace
 
-TEST_CASE("segment: each part is a packet of its own, whatever is before its TCP header") {
+TEST_CASE("segment: each part is a packet of its own, whatever is before its payload") {
   const PacketShape shapes[] = {{},
                                 {.tagged = true},
                                 {.options = 8},
                                 {.options = 40},
+                                {.tcp_options = 12},
+                                {.tcp_options = 40},
                                 {.ipv6 = true},
                                 {.ipv6 = true, .tagged = true},
+                                {.ipv6 = true, .tcp_options = 12},
                                 {.ipv6 = true, .extensions = {8}},
                                 {.ipv6 = true, .extensions = {16, 8}}};
   for (PacketShape shape : shapes) {

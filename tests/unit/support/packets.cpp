@@ -88,7 +88,7 @@ void settle_segment(Packet& part, size_t index, size_t payload_at) {
 
 std::vector<std::vector<uint8_t>> segments_of(const Packet& packet, size_t segment_bytes) {
   std::vector<std::vector<uint8_t>> all;
-  const size_t headers = packet.l4 + 20;
+  const size_t headers = packet.payload_at();
   for (size_t at = headers; at < packet.end; at += segment_bytes) {
     const size_t end = std::min(at + segment_bytes, packet.end);
     Packet part = packet;
@@ -110,7 +110,8 @@ Packet make_packet(const PacketShape& shape) {
   packet.l3 = shape.tagged ? 18 : 14;
   packet.l4 = packet.l3 + (shape.ipv6 ? 40 : 20 + shape.options);
   for (size_t bytes : shape.extensions) packet.l4 += bytes;
-  packet.end = packet.l4 + (shape.udp ? 8 : 20) + shape.payload;
+  packet.l4_header = shape.udp ? 8 : 20 + shape.tcp_options;
+  packet.end = packet.payload_at() + shape.payload;
   packet.bytes.resize(packet.end + shape.padding);
   for (size_t i = 0; i < packet.bytes.size(); ++i)
     packet.bytes[i] = static_cast<uint8_t>(i * 37 + shape.seed * 101 + i / 256);
@@ -119,7 +120,7 @@ Packet make_packet(const PacketShape& shape) {
   if (shape.udp)
     put16(packet.bytes, packet.l4 + 4, packet.end - packet.l4);
   else
-    packet.bytes[packet.l4 + 12] = 0x50;
+    packet.bytes[packet.l4 + 12] = static_cast<uint8_t>(packet.l4_header / 4 << 4);
   put16(packet.bytes, packet.checksum_at(), shape.checksum_field);
   if (!shape.udp && shape.tcp_flags >= 0)
     packet.bytes[packet.l4 + 13] = static_cast<uint8_t>(shape.tcp_flags);

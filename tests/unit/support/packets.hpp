@@ -15,6 +15,7 @@ struct PacketShape {
   size_t payload = 100;              // bytes behind the L4 header
   size_t padding = 0;                // Ethernet bytes behind the IP packet
   size_t options = 0;                // bytes of IPv4 options
+  size_t tcp_options = 0;            // bytes of TCP options
   std::vector<size_t> extensions{};  // bytes of each IPv6 extension header
   int tcp_flags = -1;                // negative: whatever the pattern has there
   uint8_t seed = 1;
@@ -25,7 +26,9 @@ struct Packet {
   std::vector<uint8_t> bytes;
   size_t l3 = 0, l4 = 0, end = 0;  // offsets of the headers and of the end of the IP packet
   bool ipv6 = false, udp = false;
+  size_t l4_header = 0;  // bytes, options included
 
+  size_t payload_at() const { return l4 + l4_header; }
   size_t checksum_at() const { return l4 + (udp ? 6 : 16); }
 };
 

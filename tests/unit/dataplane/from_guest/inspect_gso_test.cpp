@@ -32,16 +32,17 @@ TEST_CASE("inspect: a GSO frame is one that stands for several") {
   for (const bool ipv6 : {false, true}) {
     for (const bool tagged : {false, true}) {
       GsoGuest g;
-      const Packet packet = make_packet({.ipv6 = ipv6, .tagged = tagged, .payload = 20'000});
+      const Packet packet =
+          make_packet({.ipv6 = ipv6, .tagged = tagged, .payload = 20'000, .tcp_options = 12});
       rte_mbuf* frame = g.through(packet, 1400);
       REQUIRE(frame != nullptr);
       CHECK(segmented(frame));
       CHECK(checksum_blank(frame));
       CHECK(frame->tso_segsz == 1400);
-      CHECK(header_bytes(frame) == packet.l4 + 20);
+      CHECK(header_bytes(frame) == packet.payload_at());
       CHECK(frame->l2_len == packet.l3);
       CHECK(segment_count(frame) == 15);
-      CHECK(wire_bytes(frame) == packet.l4 + 20 + 1400);
+      CHECK(wire_bytes(frame) == packet.payload_at() + 1400);
       CHECK(bytes_of(frame) == with_pseudo_header_sum(packet));
       CHECK(g.guest.count(Q::from_guest_gso_frames) == 1);
       CHECK(g.guest.count(Q::from_guest_gso_checksum_fixups) == 0);
@@ -80,6 +81,7 @@ TEST_CASE("inspect: the length in the IP header of a GSO frame is set right") {
     for (const uint16_t lie : {0, 20, 65'535}) {
       GsoGuest g;
       Packet packet = make_packet({.ipv6 = ipv6, .payload = 3000});
+      if (ipv6) packet = make_packet({.ipv6 = true, .payload = 3000, .extensions = {8, 16}});
       const Packet honest = packet;
       const size_t at = packet.l3 + (ipv6 ? 4 : 2);
       packet.bytes[at] = static_cast<uint8_t>(lie >> 8);
