@@ -134,6 +134,20 @@ TEST_CASE("forward: segments longer than the receiving vif's frames are dropped 
   }
 }
 
+TEST_CASE("forward: a VLAN tag makes segments four bytes longer, too") {
+  for (const bool takes : {false, true}) {
+    GsoHost f;
+    f.receiver().settings.takes_gso_tcpv4 = takes;
+    const Packet packet =
+        f.packet_to(f.receiver().settings.mac, {.tagged = true, .payload = 10'000});
+    f.send(packet, 1460);
+    CHECK(f.receiver().count(Q::to_guest_frames) == (takes ? 1 : 7));
+    f.receiver().settings.frame_bytes_max = 1513;
+    f.send(packet, 1460);
+    CHECK(f.receiver().count(Q::to_guest_drop_too_long_frames) == (takes ? 1 : 6));
+  }
+}
+
 TEST_CASE("forward: without buffers to cut into, a frame is dropped where it was to go") {
   GsoHost f;
   const Packet packet = f.packet_to(f.receiver().settings.mac, {.payload = 10'000});
@@ -184,7 +198,7 @@ TEST_CASE("forward: a backlog holds no more buffers than if all its frames were 
       std::move(ForwardTable::make({&port.queue},
                                    {{guest.queue.get(), port.queue.port, guest.settings.mac}}))
           .value();
-  Packet packet = make_packet({.payload = 60'000});  // 30 buffers
+  Packet packet = make_packet({.payload = 65'535 - 54});  // 32 buffers
   std::copy_n(guest.settings.mac.addr_bytes, 6, packet.bytes.begin());
   FrameBatch frames;
   for (int i = 0; i < 20; ++i) {
@@ -193,9 +207,9 @@ TEST_CASE("forward: a backlog holds no more buffers than if all its frames were 
   }
   std::vector<GuestQueue*> backlogged;
   forward(*table, frames, *pool, backlogged, 1);
-  CHECK(guest.queue->backlog.count() == 18);
-  CHECK(guest.queue->backlog.buffers() == 540);
-  CHECK(guest.count(Q::to_guest_drop_backlog_full_frames) == 2);
+  CHECK(guest.queue->backlog.count() == 16);
+  CHECK(guest.queue->backlog.buffers() == 512);
+  CHECK(guest.count(Q::to_guest_drop_backlog_full_frames) == 4);
   guest.queue->backlog.clear(rte_pktmbuf_free);
   CHECK(guest.queue->backlog.buffers() == 0);
   CHECK(pool->free_buffers() == pool->buffers());

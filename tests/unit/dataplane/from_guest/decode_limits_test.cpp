@@ -294,3 +294,16 @@ TEST_CASE("limits: one queue's turn is bounded in the segments that its frames b
   g.settle();
   CHECK(g.statuses().size() == 4);
 }
+
+TEST_CASE("limits: as many segments as a turn may have are taken, one more waits") {  // H34
+  for (const uint16_t bytes : {3000, 3001}) {
+    OneGuest g;
+    g.guest.settings.gso_tcpv4_offered = true;
+    for (const auto& [size, mss] : {std::pair{3000, 12}, {3000, 12}, {int{bytes}, 250}}) {
+      g.guest.put_slot(1, static_cast<uint16_t>(size), NETTXF_extra_info);
+      g.guest.put_gso(static_cast<uint16_t>(mss));  // 250, 250, 12 or 13
+    }
+    g.decode_pushed();
+    CHECK(g.batch.frame_count == (bytes == 3000 ? 3 : 2));
+  }
+}

@@ -63,6 +63,19 @@ TEST_CASE("inspect: GSO without a blank checksum is fixed up") {  // H07
   }
 }
 
+TEST_CASE("inspect: other frames beside GSO are not counted as such") {
+  GsoGuest g;
+  g.guest.put_slot(1, 60);
+  put_gso_packet(g.guest, make_packet({.payload = 3000}), 1000, 2, 0);
+  g.guest.put_slot(3, 60);
+  g.send();
+  CHECK(g.frames.count == 3);
+  CHECK(g.guest.count(Q::from_guest_frames) == 3);
+  CHECK(g.guest.count(Q::from_guest_bytes) == 3054 + 120);
+  CHECK(g.guest.count(Q::from_guest_gso_frames) == 1);
+  CHECK(g.guest.count(Q::from_guest_gso_checksum_fixups) == 1);
+}
+
 TEST_CASE("inspect: GSO of a payload that fits one segment is an ordinary frame") {
   for (const uint16_t segment_bytes : {500, 501, 65'535}) {
     GsoGuest g;
@@ -71,6 +84,7 @@ TEST_CASE("inspect: GSO of a payload that fits one segment is an ordinary frame"
     REQUIRE(frame != nullptr);
     CHECK_FALSE(segmented(frame));
     CHECK(checksum_blank(frame));
+    CHECK(g.guest.count(Q::from_guest_gso_frames) == 1);  // as the guest has it
   }
   GsoGuest g;
   CHECK(segmented(g.through(make_packet({.payload = 500}), 499)));

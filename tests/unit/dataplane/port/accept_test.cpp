@@ -231,3 +231,12 @@ TEST_CASE("accept: memory that the driver lent is given back") {
   }
   CHECK(given_back == 1);
 }
+
+TEST_CASE("accept: a buffer that shares another's memory is still known as such") {
+  Accepting a;
+  rte_mbuf* owner = make_mbuf(*a.pool, plain_frame(60));
+  rte_mbuf* frame = rte_pktmbuf_alloc(a.pool->mempool());
+  rte_pktmbuf_attach(frame, owner);
+  rte_pktmbuf_free(owner);
+  CHECK(RTE_MBUF_CLONED(a.accept_one(frame)));
+}
