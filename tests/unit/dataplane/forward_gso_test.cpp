@@ -120,6 +120,23 @@ TEST_CASE("forward: a vif that sees everything sees segments, and the owner the 
   CHECK(f.ports[0]->sent_bytes() == segments_of(out, 1400));
 }
 
+TEST_CASE("forward: an owner that sees everything gets GSO once, whole") {
+  GsoHost f(true);
+  TestGuest& owner = *f.guests[2];
+  owner.settings.takes_gso_tcpv4 = true;
+  const Packet packet = f.packet_to(owner.settings.mac, {.payload = 10'000});
+  f.send(packet, 1400);
+  CHECK(owner.count(Q::to_guest_gso_frames) == 1);
+  CHECK(owner.count(Q::to_guest_frames) == 1);
+  TestGuest& other = f.add_guest(0, false);
+  other.post_buffers(60);
+  f.send(packet, 1400);
+  CHECK(f.delivered(other) == segments_of(packet, 1400));
+  CHECK(other.count(Q::to_guest_cut_frames) == 1);
+  CHECK(owner.count(Q::to_guest_frames) == 2);
+  CHECK(owner.count(Q::to_guest_cut_frames) == 0);
+}
+
 TEST_CASE("forward: segments longer than the receiving vif's frames are dropped by name") {
   for (const bool takes : {false, true}) {
     GsoHost f;

@@ -82,6 +82,18 @@ TEST_CASE("to_guest: the longest GSO frame") {  // H34
   CHECK(std::memcmp(s.guest.buffer(16), &packet.bytes[61'440], 4095) == 0);
 }
 
+TEST_CASE("to_guest: the longest that a port hands out is longer by Ethernet's header") {
+  ToGuestStages s;
+  s.guest.post_buffers(18);
+  const Packet packet = make_packet({.tagged = true, .payload = 65'535 - 40});
+  queue_gso(s, packet, 1448);
+  s.run();
+  const auto answers = s.guest.deliveries();
+  REQUIRE(answers.size() == 18);
+  CHECK(answers[17].status == 17);
+  CHECK(std::memcmp(s.guest.buffer(17), &packet.bytes[65'536], 17) == 0);
+}
+
 TEST_CASE("to_guest: a GSO frame that cannot be copied is an ERROR in every slot of it") {  // H41
   ToGuestStages s;
   s.guest.post_buffers(2, 10);
