@@ -47,8 +47,6 @@ inline constexpr uint32_t held_answers_max = 64;
 // One turn, to guests.
 inline constexpr uint32_t queue_to_guest_slots_max = 128;
 inline constexpr uint32_t turn_to_guest_slots_max = 256;
-inline constexpr uint32_t to_guest_slots_per_frame_max = 17;  // 65,535 bytes in pages, extra info
-static_assert((to_guest_slots_per_frame_max - 1) * netif::page_bytes > frame_bytes_max);
 
 inline constexpr uint32_t port_burst_frames = 32;
 inline constexpr uint32_t port_bursts_per_turn = 4;  // while there are more
