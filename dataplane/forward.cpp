@@ -155,21 +155,27 @@ class Forwarding {
     }
   };
 
-  static void join_backlog(GuestQueue& queue, rte_mbuf* frame, const BacklogRoom& room) {
+  // Why the queue takes none of the frame; to_guest_frames: it takes it.
+  static QueueCounter refusal(const GuestQueue& queue, const rte_mbuf* frame,
+                              const BacklogRoom& room) {
     if (too_long(queue, frame)) [[unlikely]]
-      drop(frame, queue.counters, QueueCounter::to_guest_drop_too_long_frames);
-    else if (queue.quarantined) [[unlikely]]
-      drop(frame, queue.counters, QueueCounter::to_guest_drop_detached_frames);
-    else if (!room.in(queue.backlog))
-      drop(frame, queue.counters, QueueCounter::to_guest_drop_backlog_full_frames);
-    else
-      queue.backlog.push(frame);
+      return QueueCounter::to_guest_drop_too_long_frames;
+    if (queue.quarantined) [[unlikely]]
+      return QueueCounter::to_guest_drop_detached_frames;
+    if (!room.in(queue.backlog)) return QueueCounter::to_guest_drop_backlog_full_frames;
+    return QueueCounter::to_guest_frames;
   }
 
-  // For a guest that does not segment. Nothing is cut for one that has no room for any of it.
+  static void join_backlog(GuestQueue& queue, rte_mbuf* frame, const BacklogRoom& room) {
+    const QueueCounter verdict = refusal(queue, frame, room);
+    if (verdict != QueueCounter::to_guest_frames) return drop(frame, queue.counters, verdict);
+    queue.backlog.push(frame);
+  }
+
+  // For a guest that does not segment. Nothing is cut for one that takes none of it.
   void cut_to_backlog(GuestQueue& queue, rte_mbuf* frame, const BacklogRoom& room) {
-    if (!room.in(queue.backlog))
-      return drop(frame, queue.counters, QueueCounter::to_guest_drop_backlog_full_frames);
+    const QueueCounter verdict = refusal(queue, frame, room);
+    if (verdict != QueueCounter::to_guest_frames) return drop(frame, queue.counters, verdict);
     Segments segments;
     const auto parts = cut(frame, pool_, segments);
     if (parts.empty())
@@ -187,10 +193,8 @@ class Forwarding {
   // Without feature-sg the guest takes one slot a frame: a page.
   static bool too_long(const GuestQueue& queue, const rte_mbuf* frame) {
     const VifSettings& settings = *queue.settings;
-    if (frame->pkt_len > netif::page_bytes && !settings.takes_chains) return true;
-    if (frame->pkt_len <= settings.frame_bytes_max) return false;
-    return wire_bytes(frame) >
-           settings.frame_bytes_max + (vlan_tagged(frame) ? limits::vlan_tag_bytes : 0);
+    if (wire_bytes(frame) > netif::page_bytes && !settings.takes_chains) return true;
+    return longer_than(frame, settings.frame_bytes_max);
   }
 
   // Dead guests share what is free and never starve the living (design 4.7).

@@ -2,9 +2,8 @@
 // are kept in DPDK's own words:
 //   csum_blank      RX_L4_CKSUM_NONE (data fine, checksum not filled in), l2/l3/l4_len, packet_type
 //   data_validated  RX_L4_CKSUM_GOOD
-//   GSO             RX_LRO: a TCP frame that stands for several, of tso_segsz bytes of payload
-//   each;
-//                   csum_blank as well, and the pseudo-header's sum is where the checksum goes
+//   GSO             RX_LRO: a TCP frame that stands for several, with tso_segsz bytes of payload
+//                   each; csum_blank as well, with the pseudo-header's sum in the checksum's place
 //   came from       mbuf->port: a port below limits::ports_max, a vif from there on
 #pragma once
 
@@ -56,6 +55,15 @@ inline uint32_t wire_bytes(const rte_mbuf* frame) {
 inline bool vlan_tagged(const rte_mbuf* frame) {
   return rte_pktmbuf_mtod(frame, const rte_ether_hdr*)->ether_type ==
          rte_cpu_to_be_16(RTE_ETHER_TYPE_VLAN);
+}
+
+// Whether it, or each that it stands for, is longer than `bytes_max`; a VLAN tag may add 4. The
+// header is looked at only when the length alone does not tell.
+inline bool longer_than(const rte_mbuf* frame, uint32_t bytes_max) {
+  const uint32_t bytes = wire_bytes(frame);
+  if (bytes <= bytes_max) [[likely]]
+    return false;
+  return !vlan_tagged(frame) || bytes > bytes_max + limits::vlan_tag_bytes;
 }
 
 // Who holds a batch owns its frames: by the turn's end each has moved on or was dropped.

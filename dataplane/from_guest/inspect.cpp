@@ -12,8 +12,7 @@ namespace {
 QueueCounter inspect_gso(rte_mbuf* mbuf, const GuestFrame& frame, const VifSettings& settings) {
   if (!mark_segmented(mbuf, frame.gso_type == XEN_NETIF_GSO_TYPE_TCPV4, frame.gso_bytes))
     return QueueCounter::from_guest_drop_bad_headers_frames;
-  if (wire_bytes(mbuf) >
-      settings.frame_bytes_max + (vlan_tagged(mbuf) ? limits::vlan_tag_bytes : 0))
+  if (longer_than(mbuf, settings.frame_bytes_max))
     return QueueCounter::from_guest_drop_too_long_frames;
   if (segmented(mbuf) && segment_count(mbuf) > limits::segments_max)
     return QueueCounter::from_guest_drop_too_many_segments_frames;

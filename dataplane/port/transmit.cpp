@@ -22,14 +22,6 @@ rte_mbuf* linearise(rte_mbuf* chain, FramePool& pool) {
   return rte_pktmbuf_copy(chain, pool.mempool(), 0, chain->pkt_len);
 }
 
-// Its Ethernet header is looked at only when the length alone does not tell.
-bool too_long(const rte_mbuf* frame, const PortQueue& port) {
-  const uint32_t bytes = wire_bytes(frame);
-  if (bytes <= port.can.frame_bytes_max) [[likely]]
-    return false;
-  return !vlan_tagged(frame) || bytes > port.can.frame_bytes_max + limits::vlan_tag_bytes;
-}
-
 // Whether the port cuts this segmented frame itself. Not with IPv6's extension headers: drivers
 // take their bytes for TCP's (virtio_tso_fix_cksum).
 bool port_segments(const rte_mbuf* frame, const PortQueue& port) {
@@ -49,7 +41,8 @@ QueueCounter offload_segmentation(rte_mbuf* frame, PortQueue& port) {
 
 // Makes `frame` sendable by this port; the drop when it cannot be.
 QueueCounter prepare(rte_mbuf*& frame, PortQueue& port, FramePool& pool) {
-  if (too_long(frame, port)) return QueueCounter::from_guest_drop_port_too_long_frames;
+  if (longer_than(frame, port.can.frame_bytes_max))
+    return QueueCounter::from_guest_drop_port_too_long_frames;
   if (segmented(frame)) [[unlikely]]
     return offload_segmentation(frame, port);
   if (checksum_blank(frame)) {
@@ -96,7 +89,7 @@ class Sending {
 
  private:
   void send_cut(rte_mbuf* frame) {
-    if (too_long(frame, port_))
+    if (longer_than(frame, port_.can.frame_bytes_max))
       return drop_of_vif(frame, table_, QueueCounter::from_guest_drop_port_too_long_frames);
     Segments segments;
     const auto parts = cut(frame, pool_, segments);

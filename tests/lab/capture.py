@@ -8,23 +8,10 @@ import sys
 import threading
 import time
 
-from lab import LabError, scenario, until
+from lab import LabError, config_of, scenario, until
 from stacks import STREAM, Space, address, address6
 
-CONFIG = """
-memory = "pages"
-memory-mb = 128
-frame-buffers = 8192
-wait-for-hotplug = false
-
-[[port]]
-name = "capture"
-device = "net_pcap0,rx_pcap={played},tx_pcap={written},infinite_rx=0"
-
-[defaults]
-nic = "capture"
-rx-filter = false
-"""
+PORT = "net_pcap0,rx_pcap={played},tx_pcap={written},infinite_rx=0"
 GUEST = "00:16:3e:00:00:99"  # an address that the capture does not have
 FILE_HEADER_BYTES = 24
 TURN = 128  # frames that the worker takes of a port in one turn, at most
@@ -107,7 +94,8 @@ def replay(lab):
     assert max(map(len, frames)) == 1514 and 50 < len(frames) < WAITING_MAX, \
         f"{len(frames)} frames, {max(map(len, frames))} bytes"
     played, written = lab.directory / "played", lab.directory / "written.pcap"
-    lab.configure(CONFIG.format(played=played, written=written))
+    lab.configure(config_of("capture", PORT.format(played=played, written=written),
+                            "rx-filter = false"))
     player = Player(played, data)
     lab.start_daemon(meanwhile=player.begin)
     lab.create("g1", GUEST)

@@ -5,23 +5,10 @@ import functools
 import struct
 
 from capture import frames_of
-from lab import scenario, until
+from lab import config_of, scenario, until
 from stacks import DOM0, MIB, Guest, address, address6, start_dom0, transfer
 from traffic import G2, two_guests
 
-PCAP = """
-memory = "pages"
-memory-mb = 128
-frame-buffers = 8192
-wait-for-hotplug = false
-
-[[port]]
-name = "capture"
-device = "net_pcap0,tx_pcap={written}"
-
-[defaults]
-nic = "capture"
-"""
 ELSEWHERE = "02:00:00:00:00:01"
 FRAMES = 100
 SEGMENTS_PER_S = 20_000  # so that a guest with 256 buffers takes them all
@@ -123,7 +110,7 @@ def check_wire(frame, headers, place):
 def capture(lab):
     written = lab.directory / "written.pcap"
     lab.drain_daemon()
-    lab.configure(PCAP.format(written=written))
+    lab.configure(config_of("capture", f"net_pcap0,tx_pcap={written}"))
     lab.start_daemon()
     for headers, options in VERSIONS.items():
         for size, segment, count in ((LONGEST, 1440, 20), (LONGEST, 256, 4), (headers + 256, 1, 4),

@@ -23,7 +23,10 @@ sys.path.insert(0, str(CHECKOUT / "tests" / "xen"))
 
 import packages  # noqa: E402
 
-CONFIG = """
+
+def config_of(name, device, defaults=""):
+    """One port and all vifs on it; nothing waits for libxl's scripts."""
+    return f"""
 memory = "pages"
 memory-mb = 128
 frame-buffers = 8192
@@ -31,12 +34,16 @@ wait-for-hotplug = false
 log-level = "info"
 
 [[port]]
-name = "null"
-device = "net_null0,no-rx=1"
+name = "{name}"
+device = "{device}"
 
 [defaults]
-nic = "null"
+nic = "{name}"
+{defaults}
 """
+
+
+CONFIG = config_of("null", "net_null0,no-rx=1")
 
 
 class LabError(Exception):

@@ -8,23 +8,11 @@ import re
 import subprocess
 import sys
 
-from lab import LabError, Skip
+from lab import LabError, Skip, config_of
 
 STREAM = pathlib.Path(__file__).resolve().parent / "stream.py"
 PORT_TAP = "netback0"
-CONFIG = f"""
-memory = "pages"
-memory-mb = 128
-frame-buffers = 8192
-wait-for-hotplug = false
-
-[[port]]
-name = "tap"
-device = "net_tap0,iface={PORT_TAP},mac=02:00:00:00:00:fe"
-
-[defaults]
-nic = "tap"
-"""
+CONFIG = config_of("tap", f"net_tap0,iface={PORT_TAP},mac=02:00:00:00:00:fe")
 DOM0 = 254  # its number among the addresses
 MIB = 1 << 20
 NETIF_MAX = 65_535  # bytes of a frame, Ethernet's header included

@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 
-from lab import CHECKOUT, Skip, scenario, until
+from lab import CHECKOUT, Skip, config_of, scenario, until
 from traffic import G1
 
 SCRIPTS = CHECKOUT / "bench" / "pktgen"
@@ -15,19 +15,7 @@ VETH = ["unshare", "--net", "--mount", "sh", "-c",
         "mount -t sysfs sysfs /sys; echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6; "
         "ip link add near type veth peer name far && ip link set near up && ip link set far up && "
         'exec "$@"', "sh"]
-CONFIG = """
-memory = "pages"
-memory-mb = 128
-frame-buffers = 8192
-wait-for-hotplug = false
-
-[[port]]
-name = "wire"
-device = "net_af_packet0,iface=near"
-
-[defaults]
-nic = "wire"
-"""
+CONFIG = config_of("wire", "net_af_packet0,iface=near")
 
 
 def use_veth(lab):
