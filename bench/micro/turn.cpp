@@ -9,7 +9,6 @@
 #include <sched.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <string_view>
@@ -128,8 +127,10 @@ int xenevtchn_notify(xenevtchn_handle*, evtchn_port_t) {
 }
 
 int main(int argc, char** argv) {
-  if (argc != 6) give_up("turn from_guest|to_guest BYTES SLOTS_A_TURN CPU SECONDS");
-  const bool from_guest = std::string_view(argv[1]) == "from_guest";
+  const std::string_view way = argc == 6 ? argv[1] : "";
+  if (way != "from_guest" && way != "to_guest")
+    give_up("turn from_guest|to_guest BYTES SLOTS_A_TURN CPU SECONDS");
+  const bool from_guest = way == "from_guest";
   const auto bytes = static_cast<uint16_t>(std::atoi(argv[2]));
   const auto burst = static_cast<uint32_t>(std::atoi(argv[3]));
   const double seconds = std::atof(argv[5]);

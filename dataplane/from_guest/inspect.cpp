@@ -22,7 +22,7 @@ QueueCounter inspect_gso(rte_mbuf* mbuf, const GuestFrame& frame, const VifSetti
 // Sets the frame's flags; the verdict: from_guest_frames or a drop.
 QueueCounter inspect_frame(rte_mbuf* mbuf, const GuestFrame& frame, const VifSettings& settings) {
   const auto* ethernet = rte_pktmbuf_mtod(mbuf, const rte_ether_hdr*);
-  if (mbuf->pkt_len > settings.frame_bytes_max && !vlan_tagged(mbuf) && !frame.gso())
+  if (!frame.gso() && longer_than(mbuf, settings.frame_bytes_max))
     return QueueCounter::from_guest_drop_too_long_frames;
   if (settings.lock_mac && !rte_is_same_ether_addr(&ethernet->src_addr, &settings.mac))
     return QueueCounter::from_guest_drop_source_address_frames;
