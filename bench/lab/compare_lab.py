@@ -109,8 +109,9 @@ def against_vhost_user(chosen, options, windows_min):
 
 
 def run(options):
-    import scale  # which uses what is above
-    everything = [*CASES, *scale.CASES]
+    import modelled  # these use what is above
+    import scale
+    everything = [*CASES, *scale.CASES, *modelled.CASES]
     chosen = [name for name in everything
               if not options.case or any(part in name for part in options.case)]
     if not chosen:
@@ -118,7 +119,8 @@ def run(options):
                            f"{', '.join(everything)}")
     windows_min = CLASS_WINDOWS_MIN if options.windows > SMOKE_WINDOWS_MAX else 1
     rows = []
-    for measure, cases in ((against_vhost_user, CASES), (scale.measure, scale.CASES)):
+    for measure, cases in ((against_vhost_user, CASES), (scale.measure, scale.CASES),
+                           (modelled.measure, modelled.CASES)):
         if not (mine := [name for name in chosen if name in cases]):
             continue
         for row in measure(mine, options, windows_min):

@@ -82,9 +82,11 @@ class Ours:
     """The daemon and netfront-pktgen: a grant copy for each frame, or pages that stay mapped."""
     VERBS = {"from_guest": "send", "to_guest": "receive", "both": "both"}
 
-    def __init__(self, staging):
+    def __init__(self, staging, costs=()):
+        """`costs`: what the lab charges, in the words of `xenlab cost`; nothing."""
         self.name = "ours-staged" if staging else "ours"
         self.options = ["--staging"] if staging else []
+        self.costs = costs
 
     def window(self, direction, size, seconds):
         """Frames per second that the worker moved in the middle of a stream."""
@@ -92,6 +94,7 @@ class Ours:
                     if direction in (way, "both")]
         with Lab() as lab:
             lab.configure(config_for(size, direction == "from_guest", filtered=False))
+            lab.tool("cost", *self.costs)
             lab.start_daemon()
             lab.create("g1", MAC)
             verb = [self.VERBS[direction]]
