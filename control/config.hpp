@@ -45,6 +45,7 @@ struct VifConfig {
   std::optional<bool> switching;
   std::optional<std::vector<unsigned>> lcores;
   std::optional<uint32_t> backlog_frames;
+  std::optional<uint32_t> queues_max;  // 1 to limits::vif_queues_max
 };
 
 struct DaemonConfig {
@@ -96,6 +97,7 @@ struct EffectiveVif {
   Origin<bool> rx_filter;
   Origin<bool> lock_mac;
   Origin<uint32_t> backlog_frames;
+  Origin<uint32_t> queues_max;
   std::vector<std::string> warnings;  // one line each: what was asked for and is not done
 };
 // `xenstore` maps our directory's keys to values (mac, mtu, rate, nic, bridge, vlan,

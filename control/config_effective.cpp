@@ -170,6 +170,7 @@ Result<EffectiveVif> effective_settings(const std::optional<VifConfig>& given,
       .lock_mac = pick(file.lock_mac, no_truth, defaults.lock_mac, false),
       .backlog_frames =
           pick(file.backlog_frames, no_number, defaults.backlog_frames, limits::backlog_frames_max),
+      .queues_max = pick(file.queues_max, no_number, defaults.queues_max, limits::vif_queues_max),
       .warnings = std::move(warnings),
   };
 }

@@ -129,6 +129,7 @@ void read_settings(TableReader& table, VifConfig& vif) {
   vif.lock_mac = table.truth("lock-mac");
   vif.lcores = table.lcores("lcores");
   vif.backlog_frames = table.number("backlog-frames", 1, limits::backlog_frames_max);
+  vif.queues_max = table.number("queues-max", 1, limits::vif_queues_max);
   vif.set_physaddr = fixed_truth(table, "set-physaddr", false);
   vif.switching = fixed_truth(table, "switching", true);
   for (const char* key : {"rate", "rate-to-guest", "vlan"}) table.refuse(key, not_yet);

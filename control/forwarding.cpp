@@ -17,12 +17,14 @@ Status Forwarding::attach_ports(const std::vector<PortQueue*>& ports) {
 void Forwarding::add(const ForwardTable::Vif& vif) {
   vifs_.push_back(vif);
   to_attach_.push_back(vif.queue);
+  for (GuestQueue* sibling : vif.queue->siblings)
+    if (sibling != vif.queue) to_attach_.push_back(sibling);
   update();
 }
 
 void Forwarding::remove(const GuestQueue* queue, WorkerLink::OnAck gone) {
   std::erase_if(vifs_, [queue](const auto& vif) { return vif.queue == queue; });
-  std::erase(to_attach_, queue);
+  std::erase_if(to_attach_, [queue](const auto* each) { return &each->first_of_vif() == queue; });
   to_tell_.push_back(std::move(gone));
   update();
 }

@@ -18,11 +18,12 @@ class Forwarding {
   // All ports, before the first vif; they outlive the worker.
   Status attach_ports(const std::vector<PortQueue*>& ports);
 
-  // Attaches the vif's queue, which is the worker's from here on: after the table that leads to it,
-  // or a frame from the guest would have nowhere to go. The vif that was connected last owns its
-  // address.
+  // Attaches the vif's queues, which are the worker's from here on: after the table that leads to
+  // them, or a frame from the guest would have nowhere to go. The vif that was connected last owns
+  // its address.
   void add(const ForwardTable::Vif& vif);
-  // `gone` is called when the worker does not know the queue by any table any more.
+  // A vif by its first queue. `gone` is called when the worker does not know its queues by any
+  // table any more.
   void remove(const GuestQueue* queue, WorkerLink::OnAck gone);
 
  private:

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <map>
+
 #include "control/quote.hpp"
 #include "lib/xen/number.hpp"
 
@@ -35,58 +37,83 @@ Status read_feature(const ReadKey& guest, std::string_view key, bool& feature) {
   return Done{};
 }
 
-// Both rings in one page would be answered over one another (H25).
-Status read_rings(const ReadKey& guest, Agreement& agreement) {
-  uint32_t& from_guest = agreement.from_guest_reference;
-  uint32_t& to_guest = agreement.to_guest_reference;
-  if (auto read = read_number(guest, keys::tx_ring_ref, netif::first_reference, from_guest); !read)
-    return read;
-  if (auto read = read_number(guest, keys::rx_ring_ref, netif::first_reference, to_guest); !read)
-    return read;
-  if (from_guest != to_guest) return Done{};
-  return Error{
-      fmt::format("{} and {} are the same: {}", keys::tx_ring_ref, keys::rx_ring_ref, from_guest)};
-}
+// Reads the keys of a guest's queues.
+class QueueReader {
+ public:
+  QueueReader(const ReadKey& guest, uint32_t queue_count)
+      : guest_(guest), queue_count_(queue_count) {}
 
-// Like Linux: the pair when it is whole, else the single channel. A frontend that was replaced
-// (PXE, kexec) may have left the other layout's key behind.
-Status read_channels(const ReadKey& guest, Agreement& agreement) {
-  uint32_t& from_guest = agreement.from_guest_channel;
-  uint32_t& to_guest = agreement.to_guest_channel;
-  const bool has_single = guest(keys::event_channel).has_value();
-  const bool has_tx = guest(keys::event_channel_tx).has_value();
-  const bool has_rx = guest(keys::event_channel_rx).has_value();
-  const bool split = (has_tx && has_rx) || (!has_single && (has_tx || has_rx));
-  if (!split) {
-    auto read = read_number(guest, keys::event_channel, first_channel, from_guest);
-    to_guest = from_guest;
-    return read;
+  Status read(uint32_t number, QueueRings& rings) {
+    if (queue_count_ > 1) prefix_ = fmt::format("queue-{}/", number);
+    if (Status read = read_references(rings); !read) return read;
+    return read_channels(rings);
   }
-  if (auto read = read_number(guest, keys::event_channel_tx, first_channel, from_guest); !read)
-    return read;
-  if (auto read = read_number(guest, keys::event_channel_rx, first_channel, to_guest); !read)
-    return read;
-  if (from_guest != to_guest) return Done{};
-  return Error{fmt::format("{} and {} are the same: {}", keys::event_channel_tx,
-                           keys::event_channel_rx, from_guest)};
-}
+  bool is_ring(uint32_t reference) const { return references_.contains(reference); }
+
+ private:
+  // By number, which key has it.
+  using Users = std::map<uint32_t, std::string>;
+
+  bool has(std::string_view key) const { return guest_(prefix_ + std::string(key)).has_value(); }
+
+  // Fails also when another key has the same number.
+  Status read(std::string_view name, uint32_t lowest, Users& users, uint32_t& number) {
+    const std::string key = prefix_ + std::string(name);
+    if (auto read = read_number(guest_, key, lowest, number); !read) return read;
+    const auto [user, fresh] = users.emplace(number, key);
+    if (fresh) return Done{};
+    return Error{fmt::format("{} and {} are the same: {}", user->second, key, number)};
+  }
+
+  // Two rings in one page would be answered over one another (H25).
+  Status read_references(QueueRings& rings) {
+    constexpr uint32_t lowest = netif::first_reference;
+    auto read = this->read(keys::tx_ring_ref, lowest, references_, rings.from_guest_reference);
+    if (!read) return read;
+    return this->read(keys::rx_ring_ref, lowest, references_, rings.to_guest_reference);
+  }
+
+  // Like Linux: the pair when it is whole, else the single channel. A frontend that was replaced
+  // (PXE, kexec) may have left the other layout's key behind.
+  Status read_channels(QueueRings& rings) {
+    const bool has_single = has(keys::event_channel);
+    const bool has_tx = has(keys::event_channel_tx), has_rx = has(keys::event_channel_rx);
+    const bool split = (has_tx && has_rx) || (!has_single && (has_tx || has_rx));
+    const char* const from_guest = split ? keys::event_channel_tx : keys::event_channel;
+    auto read = this->read(from_guest, first_channel, channels_, rings.from_guest_channel);
+    rings.to_guest_channel = rings.from_guest_channel;
+    if (!read || !split) return read;
+    return this->read(keys::event_channel_rx, first_channel, channels_, rings.to_guest_channel);
+  }
+
+  const ReadKey& guest_;
+  const uint32_t queue_count_;
+  std::string prefix_;
+  Users references_, channels_;
+};
 
 // Linux's frontend has none, Windows' has.
-Status read_control_ring(const ReadKey& guest, Agreement& agreement) {
+Status read_control_ring(const ReadKey& guest, const QueueReader& queues, Agreement& agreement) {
   uint32_t& reference = agreement.control_reference;
   if (!guest(keys::ctrl_ring_ref)) return Done{};
   if (auto read = read_number(guest, keys::ctrl_ring_ref, netif::first_reference, reference); !read)
     return read;
-  if (reference == agreement.from_guest_reference || reference == agreement.to_guest_reference)
+  if (queues.is_ring(reference))
     return Error{fmt::format("{} is another ring's: {}", keys::ctrl_ring_ref, reference)};
   return read_number(guest, keys::event_channel_ctrl, first_channel, agreement.control_channel);
 }
 
-// Windows writes the count even when it is 1 and we offer no more (protocol.md 1.4).
-Status check_queue_count(const ReadKey& guest) {
-  const auto count = guest(keys::multi_queue_num_queues);
-  if (!count || *count == "1") return Done{};
-  return Error{fmt::format("{} is not 1: {}", keys::multi_queue_num_queues, in_quotes(*count))};
+// Linux writes the count only when there is more than one queue, Windows always (protocol.md 1.4).
+Status read_queue_count(const ReadKey& guest, uint32_t queues_max, uint32_t& count) {
+  const auto text = guest(keys::multi_queue_num_queues);
+  count = 1;
+  if (!text) return Done{};
+  const auto number = parse_number<uint32_t>(*text);
+  if (!number || *number == 0 || *number > queues_max)
+    return Error{fmt::format("{} is not a number from 1 to {}: {}", keys::multi_queue_num_queues,
+                             queues_max, in_quotes(*text))};
+  count = *number;
+  return Done{};
 }
 
 // Without it the guest wants pages flipped, which no frontend of today does (H38).
@@ -135,13 +162,16 @@ const std::vector<std::pair<std::string, std::string>>& offered_features() {
   return features;
 }
 
-Result<Agreement> agree(const ReadKey& guest) {
+Result<Agreement> agree(const ReadKey& guest, uint32_t queues_max) {
   Agreement agreement;
+  uint32_t queue_count = 0;
   if (auto checked = check_rx_copy(guest); !checked) return checked.error();
-  if (auto checked = check_queue_count(guest); !checked) return checked.error();
-  if (auto read = read_rings(guest, agreement); !read) return read.error();
-  if (auto read = read_channels(guest, agreement); !read) return read.error();
-  if (auto read = read_control_ring(guest, agreement); !read) return read.error();
+  if (auto read = read_queue_count(guest, queues_max, queue_count); !read) return read.error();
+  QueueReader queues(guest, queue_count);
+  for (uint32_t number = 0; number < queue_count; ++number)
+    if (auto read = queues.read(number, agreement.queues.emplace_back()); !read)
+      return read.error();
+  if (auto read = read_control_ring(guest, queues, agreement); !read) return read.error();
   if (auto read = read_features(guest, agreement); !read) return read.error();
   return agreement;
 }

@@ -22,7 +22,8 @@ Json settings_json(const EffectiveVif& settings) {
           {"rate-to-guest", origin_json(settings.rate_to_guest)},
           {"rx-filter", origin_json(settings.rx_filter)},
           {"lock-mac", origin_json(settings.lock_mac)},
-          {"backlog-frames", origin_json(settings.backlog_frames)}};
+          {"backlog-frames", origin_json(settings.backlog_frames)},
+          {"queues-max", origin_json(settings.queues_max)}};
 }
 
 template <class Indices>
@@ -34,21 +35,30 @@ Json ring_json(const std::optional<Indices>& indices) {
           {"rsp_event", indices->rsp_event}};
 }
 
+// Only what is constant while attached.
+Json queue_json(const Connection& connection, uint32_t number) {
+  const GuestQueue& queue = connection.queue(number);
+  return {{"queue", number},
+          {"event_port_from_guest", queue.from_guest_port},
+          {"event_port_to_guest", queue.to_guest_port},
+          {"ring_from_guest", ring_json(connection.from_guest_indices(number))},
+          {"ring_to_guest", ring_json(connection.to_guest_indices(number))}};
+}
+
 Json connection_json(const VifSession& vif) {
   const Connection& connection = *vif.connection();
-  const GuestQueue& queue = connection.queue();  // only what is constant while attached
   const VifSettings& settings = connection.settings();
-  return {{"event_port_from_guest", queue.from_guest_port},
-          {"event_port_to_guest", queue.to_guest_port},
-          {"takes_chains", settings.takes_chains},
+  Json queues = Json::array();
+  for (uint32_t number = 0; number < connection.queues().size(); ++number)
+    queues.push_back(queue_json(connection, number));
+  return {{"takes_chains", settings.takes_chains},
           {"takes_blank_ipv4", settings.takes_blank_ipv4},
           {"takes_blank_ipv6", settings.takes_blank_ipv6},
           {"takes_gso_tcpv4", settings.takes_gso_tcpv4},
           {"takes_gso_tcpv6", settings.takes_gso_tcpv6},
           {"stall_ms", settings.stall_ms},
           {"staged_pages", vif.control_ring() ? vif.control_ring()->staged_pages() : 0},
-          {"ring_from_guest", ring_json(connection.from_guest_indices())},
-          {"ring_to_guest", ring_json(connection.to_guest_indices())}};
+          {"queues", queues}};
 }
 
 std::string_view hotplug_text(Hotplug hotplug) {
@@ -106,8 +116,25 @@ Json vif_details(const VifSession& vif) {
 
 Json vif_stats(const VifSession& vif) {
   Json json = vif_summary(vif);
-  if (vif.connection() != nullptr)
+  if (vif.connection() == nullptr) return json;
+  if (vif.connection()->queues().size() == 1) {
     put_counters(json, vif.connection()->queue().counters, queue_counter_info);
+    return json;
+  }
+  Json queues = Json::array();
+  for (const GuestQueue* queue : vif.connection()->queues()) {
+    Json one = {{"queue", queue->number}, {"stalled", queue->stalled.load()}};
+    put_counters(one, queue->counters, queue_counter_info);
+    queues.push_back(std::move(one));
+  }
+  // Of the same moment as theirs.
+  for (const auto& counter : queue_counter_info) {
+    const std::string name(counter.name);
+    uint64_t sum = 0;
+    for (const Json& queue : queues) sum += queue[name].get<uint64_t>();
+    json[name] = sum;
+  }
+  json["queues"] = std::move(queues);
   return json;
 }
 

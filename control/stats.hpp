@@ -30,6 +30,7 @@ nlohmann::ordered_json worker_counters_json(const WorkerCounters& counters);
 nlohmann::ordered_json vif_summary(const VifSession& vif);
 // `show`: settings with their origins, what was agreed, ring indices, what is wrong.
 nlohmann::ordered_json vif_details(const VifSession& vif);
+// The sums over the vif's queues, and of several "queues": the same of each.
 nlohmann::ordered_json vif_stats(const VifSession& vif);
 nlohmann::ordered_json port_details(const Port& port);
 

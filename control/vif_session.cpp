@@ -52,7 +52,16 @@ std::string VifSession::path(std::string_view key) const {
 }
 
 std::string_view VifSession::state() const {
-  return shown_state(facts_, connection_ && connection_->queue().stalled.load());
+  const auto stalled = [](const GuestQueue* queue) { return queue->stalled.load(); };
+  return shown_state(facts_, connection_ && std::ranges::any_of(connection_->queues(), stalled));
+}
+
+// What the guest was told when it was offered, by us or by the process before us: after a restart
+// with another setting its queues are what they were.
+uint32_t VifSession::queues_offered() const {
+  const auto text = world_.store.read(path(keys::multi_queue_max_queues));
+  const auto offered = text ? parse_number<uint32_t>(*text) : std::nullopt;
+  return std::min(offered.value_or(1), limits::vif_queues_max);
 }
 
 Loop::Clock::duration VifSession::rearm_wait() const {
@@ -173,18 +182,21 @@ bool VifSession::perform(const VifStep& step) {
 
 Status VifSession::connect(bool resume) {
   if (!plan_) return Error{"no settings"};  // refused: the table does not ask for it then
-  const auto agreement = agree([this](std::string_view key) {
-    return world_.store.read(fmt::format("{}/{}", frontend_, key));
-  });
+  const auto agreement = agree(
+      [this](std::string_view key) {
+        return world_.store.read(fmt::format("{}/{}", frontend_, key));
+      },
+      queues_offered());
   if (!agreement) return agreement.error();
   if (Status status = connect(Result(agreement).value(), resume); !status) return status;
   world_.forwarding.add({.queue = &connection_->queue(),
                          .port = plan_->port->queue().port,
                          .mac = plan_->queue.mac,
                          .filtered = plan_->settings.rx_filter.value});
-  log::info("vif {}: {} to domain '{}', mac {}, port '{}'", id_.text(),
+  const size_t queues = connection_->queues().size();
+  log::info("vif {}: {} to domain '{}', mac {}, port '{}', {} queue{}", id_.text(),
             resume ? "attached again" : "connected", identity_.domain, plan_->settings.mac.value,
-            plan_->port->config().name);
+            plan_->port->config().name, queues, queues == 1 ? "" : "s");
   show_link();
   return Done{};
 }
@@ -217,22 +229,28 @@ Status VifSession::connect(const Agreement& agreement, bool resume) {
   return Done{};
 }
 
-// Outline: no table leads to the queue; the worker lets it go; ports, pages and queue go.
+// Outline: no table leads to the queues; the worker lets them go, each in its time; then ports,
+// pages and queues go.
 void VifSession::disconnect(bool drain) {
   busy_ = true;
-  GuestQueue* queue = &connection_->queue();
   if (control_ring_) control_ring_->stop();
-  world_.forwarding.remove(queue, [this, queue, drain] {
-    world_.worker.post(DetachQueue{queue, drain}, [this, drain] {
-      if (control_ring_ && !drain) control_ring_->forget();
-      control_ring_.reset();
-      connection_.reset();
-      busy_ = false;
-      log::info("vif {}: disconnected", id_.text());
-      if (drained_) return std::exchange(drained_, {})();
-      world_.wake(id_);
-    });
+  world_.forwarding.remove(&connection_->queue(), [this, drain] {
+    const auto left = std::make_shared<size_t>(connection_->queues().size());
+    for (GuestQueue* queue : connection_->queues())
+      world_.worker.post(DetachQueue{queue, drain}, [this, drain, left] {
+        if (--*left == 0) detached(drain);
+      });
   });
+}
+
+void VifSession::detached(bool drain) {
+  if (control_ring_ && !drain) control_ring_->forget();
+  control_ring_.reset();
+  connection_.reset();
+  busy_ = false;
+  log::info("vif {}: disconnected", id_.text());
+  if (drained_) return std::exchange(drained_, {})();
+  world_.wake(id_);
 }
 
 // False: the store did not take it. Nothing is written when our state is not what we decided by any
@@ -246,6 +264,10 @@ bool VifSession::write_state(XenbusState state, bool offer) {
     if (offer) {
       for (const auto& [key, value] : offered_features())
         if (Status done = transaction.write(path(key), value); !done) return done;
+      NETBACK_CHECK(plan_);  // what is offered is not refused
+      const std::string queues = std::to_string(plan_->settings.queues_max.value);
+      if (Status done = transaction.write(path(keys::multi_queue_max_queues), queues); !done)
+        return done;
       if (transaction.read(path(keys::error)))
         if (Status done = transaction.remove(path(keys::error)); !done) return done;
     }

@@ -50,7 +50,7 @@ class VifSession {
   void quarantine(const Quarantined& report);
   // Ends the wait after a quarantine, and looks at the vif's settings again.
   void rearm();
-  // Detaches the queue, its backlog delivered, and writes nothing; `done` is called once the
+  // Detaches the queues, their backlogs delivered, and writes nothing; `done` is called once the
   // guest's pages are given back. Nothing else happens to this vif any more (design 8).
   void drain(std::function<void()> done);
   // Whether xenstored has the vif's domain. True: that is news, and it died or came back.
@@ -80,6 +80,8 @@ class VifSession {
   Status connect(bool resume);
   Status connect(const Agreement& agreement, bool resume);
   void disconnect(bool drain);
+  void detached(bool drain);
+  uint32_t queues_offered() const;
   bool write_state(XenbusState state, bool offer);
   void refuse(const Error& error);
   void write_error(const std::string& message);

@@ -186,9 +186,12 @@ void VifWatcher::drain(std::function<void()> done) {
 }
 
 void VifWatcher::quarantine(const Quarantined& report) {
+  const auto has_queue = [&](const Connection* connection) {
+    return connection != nullptr &&
+           std::ranges::find(connection->queues(), report.queue) != connection->queues().end();
+  };
   for (const auto& [id, session] : sessions_)
-    if (session->connection() != nullptr && &session->connection()->queue() == report.queue)
-      return session->quarantine(report);
+    if (has_queue(session->connection())) return session->quarantine(report);
 }
 
 void VifWatcher::port_link_changed(const Port& port) {

@@ -7,6 +7,7 @@
 #include <span>
 
 #include "dataplane/offload.hpp"
+#include "dataplane/queue_choice.hpp"
 #include "dataplane/segment.hpp"
 
 namespace netback {
@@ -33,11 +34,10 @@ size_t row_length(std::span<rte_mbuf* const> frames) {
   return length;
 }
 
-// One turn's forwarding.
+// One turn's forwarding. A vif is known by its first queue, until one of them is chosen.
 class Forwarding {
  public:
-  Forwarding(const ForwardTable& table, const FramePool& pool, std::vector<GuestQueue*>& backlogged,
-             uint64_t now)
+  Forwarding(const ForwardTable& table, const FramePool& pool, Backlogged& backlogged, uint64_t now)
       : table_(table), pool_(pool), backlogged_(backlogged), now_(now) {}
 
   // Frames of one source and one destination.
@@ -69,9 +69,10 @@ class Forwarding {
   }
 
   void to_owner(GuestQueue& owner, std::span<rte_mbuf* const> row) {
-    if (&owner != sender(row[0])) return to_backlog(owner, row);
+    if (&owner != sender(row[0])) return to_vif(owner, row);
+    GuestQueue& source = *table_.source(row[0]);
     for (rte_mbuf* frame : row)
-      drop(frame, owner.counters, QueueCounter::from_guest_drop_to_sender_frames);
+      drop(frame, source.counters, QueueCounter::from_guest_drop_to_sender_frames);
   }
 
   // Broadcast and multicast: the port and all other vifs.
@@ -88,7 +89,7 @@ class Forwarding {
     if (takers.empty())
       return drop(frame, segment.port->counters, PortCounter::port_drop_no_destination_frames);
     show(takers, frame, takers.back());
-    to_backlog(*takers.back(), frame);
+    to_vif(*takers.back(), {&frame, 1});
   }
 
   // All of `takers` but the sender and `owner` get it too. What is shared cannot be changed any
@@ -100,7 +101,8 @@ class Forwarding {
     for (GuestQueue* queue : takers) {
       if (queue == sender(frame) || queue == owner) continue;
       if (checksum_blank(frame)) complete_checksum(frame);
-      to_backlog(*queue, share(frame));
+      rte_mbuf* shared = share(frame);
+      to_vif(*queue, {&shared, 1});
     }
   }
 
@@ -114,8 +116,9 @@ class Forwarding {
     const auto parts = cut(frame, pool_, segments);
     for (GuestQueue* queue : takers)
       if (takes(queue))
-        queue->counters.add(parts.empty() ? QueueCounter::to_guest_drop_no_buffer_frames
-                                          : QueueCounter::to_guest_cut_frames);
+        choose_queue(*queue, frame)
+            .counters.add(parts.empty() ? QueueCounter::to_guest_drop_no_buffer_frames
+                                        : QueueCounter::to_guest_cut_frames);
     for (rte_mbuf* part : parts) {
       show(takers, part, owner);
       rte_pktmbuf_free(part);
@@ -130,7 +133,18 @@ class Forwarding {
   // Sent, or dropped and counted, by transmit.
   void to_port(PortQueue& port, std::span<rte_mbuf* const> row) { port.outgoing.push(row); }
 
-  void to_backlog(GuestQueue& queue, rte_mbuf* frame) { to_backlog(queue, {&frame, 1}); }
+  // Rows that go to one queue are short when flows take turns, and long when one flow streams.
+  void to_vif(GuestQueue& first, std::span<rte_mbuf* const> row) {
+    if (first.siblings.size() <= 1) [[likely]]
+      return to_backlog(first, row);
+    while (!row.empty()) {
+      GuestQueue& queue = choose_queue(first, row[0]);
+      size_t length = 1;
+      while (length < row.size() && &choose_queue(first, row[length]) == &queue) ++length;
+      to_backlog(queue, row.first(length));
+      row = row.subspan(length);
+    }
+  }
 
   void to_backlog(GuestQueue& queue, std::span<rte_mbuf* const> row) {
     const BacklogRoom room = backlog_room(queue);
@@ -144,8 +158,7 @@ class Forwarding {
     if (queue.backlog.count() == before) return;
     if (before == 0) queue.backlog_since = now_;
     if (queue.in_backlogged) return;
-    queue.in_backlogged = true;
-    backlogged_.push_back(&queue);
+    backlogged_.add(queue);
   }
 
   struct BacklogRoom {
@@ -200,14 +213,33 @@ class Forwarding {
   // Dead guests share what is free and never starve the living (design 4.7).
   BacklogRoom backlog_room(const GuestQueue& queue) {
     if (free_buffers_ == unknown) free_buffers_ = pool_.free_buffers_here();
-    return {std::min(queue.settings->backlog_frames_max, limits::backlog_frames_max),
-            std::min(limits::backlog_buffers_max, free_buffers_ / 2)};
+    const BacklogRoom vif{std::min(queue.settings->backlog_frames_max, limits::backlog_frames_max),
+                          std::min(limits::backlog_buffers_max, free_buffers_ / 2)};
+    if (queue.siblings.size() <= 1) [[likely]]
+      return vif;
+    // One frame at least: a queue without that much would never get any.
+    return {std::max(1U, queue_part(queue, vif.frames, &Backlog::count)),
+            queue_part(queue, vif.buffers, &Backlog::buffers)};
+  }
+
+  // What one queue of several may hold of what its vif may: of one half each has its part, so that
+  // a queue that nobody empties leaves the others some; the other half is for who needs more.
+  static uint32_t queue_part(const GuestQueue& queue, uint32_t vif_max,
+                             uint32_t (Backlog::*held)() const) {
+    const auto own = static_cast<uint32_t>(vif_max / 2 / queue.siblings.size());
+    uint32_t common = vif_max / 2;
+    for (const GuestQueue* other : queue.siblings) {
+      if (other == &queue) continue;
+      const uint32_t beyond = std::max((other->backlog.*held)(), own) - own;
+      common -= std::min(common, beyond);
+    }
+    return own + common;
   }
 
   static constexpr uint32_t unknown = UINT32_MAX;
   const ForwardTable& table_;
   const FramePool& pool_;
-  std::vector<GuestQueue*>& backlogged_;
+  Backlogged& backlogged_;
   const uint64_t now_;
   uint32_t free_buffers_ = unknown;  // asked once a turn, and only when a frame waits
 };
@@ -215,7 +247,7 @@ class Forwarding {
 }  // namespace
 
 void forward(const ForwardTable& table, FrameBatch& frames, const FramePool& pool,
-             std::vector<GuestQueue*>& backlogged, uint64_t now) {
+             Backlogged& backlogged, uint64_t now) {
   Forwarding turn(table, pool, backlogged, now);
   std::span<rte_mbuf*> left(frames.mbufs.data(), frames.count);
   while (!left.empty()) {

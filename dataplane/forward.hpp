@@ -2,9 +2,8 @@
 // multicast, else to the port; never back to its sender, who is known by identity, not by address.
 #pragma once
 
-#include <vector>
-
 #include "dataplane/forward_table.hpp"
+#include "dataplane/vif_places.hpp"
 #include "lib/dpdk/frame_pool.hpp"
 
 namespace netback {
@@ -12,6 +11,6 @@ namespace netback {
 // Moves every frame of `frames` to a port's outgoing batch, to backlogs of vifs, or drops it.
 // `backlogged` lists the queues that have a backlog. `now`: TSC.
 void forward(const ForwardTable& table, FrameBatch& frames, const FramePool& pool,
-             std::vector<GuestQueue*>& backlogged, uint64_t now);
+             Backlogged& backlogged, uint64_t now);
 
 }  // namespace netback

@@ -19,15 +19,15 @@ namespace netback {
 class ForwardTable {
  public:
   struct Vif {
-    GuestQueue* queue;
-    uint16_t port;  // PortQueue::port of the port it is on
+    GuestQueue* queue;  // the first; the others are its siblings
+    uint16_t port;      // PortQueue::port of the port it is on
     rte_ether_addr mac;
     bool filtered = true;  // sees only frames for its address, broadcast and multicast
   };
   // What floods and stray frames of one port need.
   struct Segment {
     PortQueue* port = nullptr;
-    std::vector<GuestQueue*> vifs;        // all of them
+    std::vector<GuestQueue*> vifs;        // all of them, each by its first queue
     std::vector<GuestQueue*> unfiltered;  // those that see everything
   };
 
@@ -47,11 +47,18 @@ class ForwardTable {
     return vif < by_vif_.size() && by_vif_[vif].queue != nullptr ? segment(by_vif_[vif].port)
                                                                  : nullptr;
   }
+  // A vif's first queue, or nullptr.
   GuestQueue* queue_of_vif(uint16_t vif) const {
     return vif < by_vif_.size() ? by_vif_[vif].queue : nullptr;
   }
+  // The queue that a frame of a vif's came by, or nullptr.
+  GuestQueue* source(const rte_mbuf* frame) const {
+    GuestQueue* first = queue_of_vif(source_vif(frame));
+    const uint16_t number = source_queue(frame);
+    return first == nullptr || number == 0 ? first : first->siblings[number];
+  }
 
-  // Owner of an address on a port, or nullptr.
+  // Owner of an address on a port, by its first queue, or nullptr.
   GuestQueue* find(uint16_t port, const rte_ether_addr& address) const;
 
  private:

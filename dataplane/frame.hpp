@@ -4,7 +4,7 @@
 //   data_validated  RX_L4_CKSUM_GOOD
 //   GSO             RX_LRO: a TCP frame that stands for several, with tso_segsz bytes of payload
 //                   each; csum_blank as well, with the pseudo-header's sum in the checksum's place
-//   came from       mbuf->port: a port below limits::ports_max, a vif from there on
+//   came from       mbuf->port: a port below limits::ports_max, a queue of a vif from there on
 #pragma once
 
 #include <rte_ether.h>
@@ -24,10 +24,14 @@ inline bool from_vif(const rte_mbuf* frame) {
   return frame->port >= limits::ports_max;
 }
 inline uint16_t source_vif(const rte_mbuf* frame) {
-  return frame->port - limits::ports_max;
+  return static_cast<uint16_t>((frame->port - limits::ports_max) / limits::vif_queues_max);
 }
-inline uint16_t source_of_vif(uint16_t vif) {
-  return vif + limits::ports_max;
+// The number of that vif's queue.
+inline uint16_t source_queue(const rte_mbuf* frame) {
+  return static_cast<uint16_t>((frame->port - limits::ports_max) % limits::vif_queues_max);
+}
+inline uint16_t source_of_vif(uint16_t vif, uint16_t queue = 0) {
+  return static_cast<uint16_t>(limits::ports_max + vif * limits::vif_queues_max + queue);
 }
 
 inline uint64_t checksum_state(const rte_mbuf* frame) {

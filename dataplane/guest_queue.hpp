@@ -1,5 +1,5 @@
 // One queue of a vif: a from_guest and a to_guest ring. A Connection (control) makes it and lends
-// it to a worker from AttachQueue to the ack of DetachQueue.
+// it to a worker from AttachQueue to the ack of DetachQueue. All queues of a vif are one worker's.
 #pragma once
 
 #include <rte_ether.h>
@@ -8,6 +8,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <span>
 
 #include "dataplane/counters.hpp"
 #include "dataplane/frame.hpp"
@@ -89,6 +90,12 @@ struct GuestQueue {
   uint16_t domain;
   evtchn_port_t from_guest_port;  // our ends; one and the same without split event channels
   evtchn_port_t to_guest_port;
+  uint16_t number = 0;  // among the vif's queues, below limits::vif_queues_max
+  // All queues of the vif, by number, this one included; empty: it is the only one.
+  std::span<GuestQueue* const> siblings = {};
+
+  // The queue that stands for its vif in the forwarding table.
+  const GuestQueue& first_of_vif() const { return siblings.empty() ? *this : *siblings[0]; }
 
   // The worker's while attached.
   FromGuestRing from_guest;
@@ -102,6 +109,7 @@ struct GuestQueue {
   uint64_t gathers_until = 0;       // TSC; 0: waits for no group
   bool answered_this_turn = false;  // between the answers and their publication
   bool quarantined = false;
+  bool hot = false;            // listed in the worker's hot queues
   bool in_backlogged = false;  // listed in the worker's queues with a backlog
   bool draining = false;       // until its backlog is gone; then it is detached
   bool placed = false;         // the table in use has its vif

@@ -64,7 +64,7 @@ void Idle::after_turn(bool busy, uint64_t now, uint32_t sleep_us_max, QueueSet& 
 bool Idle::arm_all(QueueSet& queues, std::span<PortQueue* const> ports) {
   queues.unpark_if(arm);
   bool more = false;
-  for (GuestQueue* queue : queues.hot()) more |= arm(*queue);
+  queues.each_hot([&](GuestQueue& queue) { more |= arm(queue); });
   for (PortQueue* port : ports)
     if (port->receive_fd >= 0 && runs(port)) rte_eth_dev_rx_intr_enable(port->port, port->queue);
   return more;

@@ -27,16 +27,17 @@ inline constexpr uint32_t segments_max = 256;
 // One turn, from guests.
 inline constexpr uint32_t turn_slots_max = 128;  // beyond this a turn leaves the L1 cache
 inline constexpr uint32_t turn_runs_max = 32;
-// When several queues want more than there is. A turn serves fewer of them then, because going from
-// one to the next costs the cache lines of its indices, both ways.
-inline constexpr uint32_t queue_share_slots_min = 64;
-static_assert(queue_share_slots_min >= chain_slots_max, "a whole chain must fit a share");
-static_assert(turn_slots_max >= queue_share_slots_min);
+// When several vifs want more than there is. A turn serves fewer of them then, because going from
+// one queue to the next costs the cache lines of its indices, both ways. The queues of a vif have
+// this together.
+inline constexpr uint32_t vif_share_slots_min = 64;
+static_assert(vif_share_slots_min >= chain_slots_max, "a whole chain must fit a share");
+static_assert(turn_slots_max >= vif_share_slots_min);
 // A queue whose last group was a stream's waits for a whole group, as long as it is allowed to: its
 // slots are then copied by fewer calls.
 inline constexpr uint32_t group_slots = 32;
 inline constexpr uint32_t streaming_slots_min = 8;
-static_assert(group_slots <= queue_share_slots_min);
+static_assert(group_slots <= vif_share_slots_min);
 // Frames that one queue's GSO frames of one turn stand for; what would be more waits for the next
 // turn. An honest guest's turn_slots_max slots hold 362 segments of 1,448 bytes.
 inline constexpr uint32_t run_segments_max = 512;
@@ -45,17 +46,22 @@ static_assert(run_segments_max >= segments_max);
 inline constexpr uint32_t held_answers_max = 64;
 
 // One turn, to guests.
-inline constexpr uint32_t queue_to_guest_slots_max = 128;
+inline constexpr uint32_t vif_to_guest_slots_max = 128;  // of all its queues
 inline constexpr uint32_t turn_to_guest_slots_max = 256;
 
 inline constexpr uint32_t port_burst_frames = 32;
 inline constexpr uint32_t port_bursts_per_turn = 4;  // while there are more
 inline constexpr uint32_t ports_max = 32;            // RTE_MAX_ETHPORTS of Debian's DPDK
 inline constexpr uint32_t vifs_max = 4096;
+// Of one vif: as many as Linux's backend offers at most by default. Each takes two ring pages, two
+// event channels and sizeof(GuestQueue), 5 KiB.
+inline constexpr uint32_t vif_queues_max = 8;
+inline constexpr uint32_t queues_max = vifs_max * vif_queues_max;
+static_assert(ports_max + queues_max <= UINT16_MAX, "mbuf->port names a port or a queue");
 inline constexpr uint32_t frame_batch_max = 256;  // what passes through forward at once
 static_assert(frame_batch_max >= turn_slots_max + port_burst_frames * port_bursts_per_turn);
 
-inline constexpr uint32_t backlog_frames_max = 512;
+inline constexpr uint32_t backlog_frames_max = 512;  // of a vif, however many queues it has
 // What a dead guest may hold of the pool, as if all its frames were short: 1 MiB, as much as the
 // 256 pages of its ring. A GSO frame of 64 KiB takes 32 buffers.
 inline constexpr uint32_t backlog_buffers_max = backlog_frames_max;

@@ -86,7 +86,7 @@ class Mailbox {
   void clear_worker_fd();
 
  private:
-  static constexpr size_t reports_max = limits::command_queue_max + limits::vifs_max;
+  static constexpr size_t reports_max = limits::command_queue_max + limits::queues_max;
   boost::lockfree::spsc_queue<Command, boost::lockfree::capacity<limits::command_queue_max>>
       to_worker_;
   boost::lockfree::spsc_queue<Report, boost::lockfree::capacity<reports_max>> to_control_;

@@ -7,7 +7,7 @@
 namespace netback {
 namespace {
 
-// Order does not matter in either list.
+// Order does not matter.
 void erase(std::vector<GuestQueue*>& list, GuestQueue& queue) {
   const auto at = std::find(list.begin(), list.end(), &queue);
   if (at == list.end()) return;
@@ -25,16 +25,16 @@ bool has_requests(const GuestQueue& queue) {
 QueueSet::QueueSet()
     : look_interval_(limits::parked_look_interval_us * (rte_get_tsc_hz() / 1'000'000)) {
   hot_.reserve(limits::vifs_max);
-  parked_.reserve(limits::vifs_max);
+  parked_.reserve(limits::queues_max);
 }
 
 void QueueSet::add(GuestQueue& queue) {
-  NETBACK_CHECK(hot_.size() + parked_.size() < limits::vifs_max);
+  NETBACK_CHECK(hot_.size() + parked_.size() < limits::queues_max);
   make_hot(queue);
 }
 
 void QueueSet::remove(GuestQueue& queue) {
-  erase(hot_, queue);
+  hot_.remove(queue);
   erase(parked_, queue);
 }
 
@@ -61,9 +61,9 @@ bool QueueSet::note(GuestQueue& queue, bool had_requests) {
 }
 
 void QueueSet::park_idle() {
-  std::erase_if(hot_, [&](GuestQueue* queue) {
-    if (queue->empty_turns < limits::empty_turns_before_parking) return false;
-    parked_.push_back(queue);
+  hot_.remove_if([&](GuestQueue& queue) {
+    if (queue.empty_turns < limits::empty_turns_before_parking) return false;
+    parked_.push_back(&queue);
     return true;
   });
 }

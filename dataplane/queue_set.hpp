@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "dataplane/guest_queue.hpp"
+#include "dataplane/vif_places.hpp"
 
 namespace netback {
 
@@ -19,6 +19,11 @@ class QueueSet {
   // Moves those of the next parked queues that have requests to the hot ones; if any are hot, at
   // most every limits::parked_look_interval_us. `now`: TSC.
   void look_at_parked(uint64_t now);
+  // `action` with every hot queue.
+  template <class Action>
+  void each_hot(Action action) const {
+    hot_.each(action);
+  }
   // Makes those parked queues hot of which it is true.
   template <class Condition>
   void unpark_if(Condition condition) {
@@ -34,18 +39,22 @@ class QueueSet {
   // Parks those that are due. Changes the order of the hot ones: never between two looks of a turn.
   void park_idle();
 
-  const std::vector<GuestQueue*>& hot() const { return hot_; }
+  // A place for each vif with hot queues.
+  const std::vector<GuestQueue*>& hot() const { return hot_.places(); }
+  using Hot = VifPlaces<&GuestQueue::hot>;
+  // At its vif's next turn another queue comes first.
+  void turn(size_t place) { hot_.turn(place); }
   const std::vector<GuestQueue*>& parked() const { return parked_; }
-  // The hot queue at which the next turn starts, so that none is always first.
+  // The place at which the next turn starts, so that none is always first.
   uint32_t& cursor() { return cursor_; }
 
  private:
   void make_hot(GuestQueue& queue) {
     queue.empty_turns = 0;
-    hot_.push_back(&queue);
+    hot_.add(queue);
   }
 
-  std::vector<GuestQueue*> hot_;
+  Hot hot_;
   std::vector<GuestQueue*> parked_;
   const uint64_t look_interval_;  // TSC
   uint64_t last_look_ = 0;        // TSC

@@ -26,9 +26,9 @@ Worker::Worker(const WorkerOptions& options, Mailbox& mailbox, Grants& grants,
       gather_cycles_(options.gather_us * (rte_get_tsc_hz() / 1'000'000)),
       idle_(options.spin_us, mailbox, events) {
   ports_.reserve(limits::ports_max);
-  holding_.reserve(limits::vifs_max);
+  holding_.reserve(limits::queues_max);
   backlogged_.reserve(limits::vifs_max);
-  drains_.reserve(limits::vifs_max);
+  drains_.reserve(limits::queues_max);
 }
 
 void Worker::run() {
@@ -93,8 +93,8 @@ bool Worker::apply(const Command& command) {
     std::erase(ports_, detach_port->port);
   } else if (const auto* use_table = std::get_if<UseTable>(&command.what)) {
     table_ = use_table->table;
-    for (const auto* list : {&queues_.hot(), &queues_.parked()})
-      for (GuestQueue* queue : *list) place(*queue);
+    queues_.each_hot([this](GuestQueue& queue) { place(queue); });
+    for (GuestQueue* queue : queues_.parked()) place(*queue);
   } else if (const auto* use_settings = std::get_if<UseSettings>(&command.what)) {
     use_settings->queue->settings = use_settings->settings;
   } else if (const auto* use_staging = std::get_if<UseStaging>(&command.what)) {
@@ -105,9 +105,9 @@ bool Worker::apply(const Command& command) {
   return true;
 }
 
-// A vif leaves the table before its queue is detached: from then on its frames stay in the ring.
+// A vif leaves the table before its queues are detached: from then on its frames stay in the rings.
 void Worker::place(GuestQueue& queue) const {
-  queue.placed = table_ != nullptr && table_->queue_of_vif(queue.vif) == &queue;
+  queue.placed = table_ != nullptr && table_->queue_of_vif(queue.vif) == &queue.first_of_vif();
 }
 
 void Worker::attach(GuestQueue& queue) {
@@ -128,8 +128,7 @@ void Worker::drop_backlog(GuestQueue& queue) {
   queue.backlog.clear([&](rte_mbuf* frame) {
     drop(frame, queue.counters, QueueCounter::to_guest_drop_detached_frames);
   });
-  std::erase(backlogged_, &queue);
-  queue.in_backlogged = false;
+  backlogged_.remove(queue);
 }
 
 void Worker::finish_drains(uint64_t now) {
@@ -152,12 +151,19 @@ void Worker::quarantine_violators() {
                to_guest_.violators[v].slot);
 }
 
-// Every taken slot is answered by now (respond ran); the same rings are never polled again.
+// All queues of the vif, and one report. Every taken slot is answered by now (respond ran); the
+// same rings are never polled again.
 void Worker::quarantine(GuestQueue& queue, Violation violation, uint32_t slot) {
   if (queue.quarantined) return;
+  take_off(queue);
+  for (GuestQueue* sibling : queue.siblings)
+    if (sibling != &queue) take_off(*sibling);
+  mailbox_.report(Quarantined{&queue, violation, slot});
+}
+
+void Worker::take_off(GuestQueue& queue) {
   queue.quarantined = true;
   detach(queue);
-  mailbox_.report(Quarantined{&queue, violation, slot});
 }
 
 void Worker::count_turn(bool busy, uint64_t started, uint64_t ended) {

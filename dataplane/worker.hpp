@@ -45,6 +45,7 @@ class Worker {
   void finish_drains(uint64_t now);
   void quarantine_violators();
   void quarantine(GuestQueue& queue, Violation violation, uint32_t slot);
+  void take_off(GuestQueue& queue);
   void drop_backlog(GuestQueue& queue);
   void count_turn(bool busy, uint64_t started, uint64_t ended);
   uint32_t sleep_us_max() const;
@@ -57,8 +58,8 @@ class Worker {
   const ForwardTable* table_ = nullptr;
   QueueSet queues_;
   std::vector<PortQueue*> ports_;
-  std::vector<GuestQueue*> holding_;     // with answers written and not published
-  std::vector<GuestQueue*> backlogged_;  // with frames that wait for slots
+  std::vector<GuestQueue*> holding_;  // with answers written and not published
+  Backlogged backlogged_;
   struct Drain {
     uint32_t sequence;
     GuestQueue* queue;

@@ -64,7 +64,7 @@ std::string drops_cell(const DirectionRates& rates) {
 std::string counters_block(const std::string& title, const Json& object, bool all) {
   Table table({title, "TOTAL"});
   for (const auto& [key, value] : object.items()) {
-    if (!value.is_number() || key == "cpu" || key == "worker") continue;
+    if (!value.is_number() || key == "cpu" || key == "worker" || key == "queue") continue;
     if (all || value.get<uint64_t>() != 0)
       table.row({key, grouped(static_cast<double>(value.get<uint64_t>()))});
   }
@@ -137,26 +137,34 @@ std::string show_text(const Json& vif) {
     text += "\n" + table.text();
   }
   if (!vif.contains("connection")) return text;
-  text += "\n" + pair_lines(vif["connection"], {"ring_from_guest", "ring_to_guest"});
-  Table rings({"RING", "REQ_PROD", "REQ_EVENT", "RSP_PROD", "RSP_EVENT"});
-  for (const char* ring : {"ring_from_guest", "ring_to_guest"}) {
-    const Json& indices = vif["connection"][ring];
-    std::vector<std::string> cells = {ring + 5};
-    for (const char* key : {"req_prod", "req_event", "rsp_prod", "rsp_event"})
-      cells.push_back(indices.is_object() ? cell_text(indices[key]) : "nonsense");
-    rings.row(std::move(cells));
-  }
+  text += "\n" + pair_lines(vif["connection"], {"queues"});
+  Table rings({"QUEUE", "RING", "EVENT_PORT", "REQ_PROD", "REQ_EVENT", "RSP_PROD", "RSP_EVENT"});
+  for (const Json& queue : vif["connection"]["queues"])
+    for (const std::string direction : {"from_guest", "to_guest"}) {
+      const Json& indices = queue["ring_" + direction];
+      std::vector<std::string> cells = {cell_text(queue["queue"]), direction,
+                                        cell_text(queue["event_port_" + direction])};
+      for (const char* key : {"req_prod", "req_event", "rsp_prod", "rsp_event"})
+        cells.push_back(indices.is_object() ? cell_text(indices[key]) : "nonsense");
+      rings.row(std::move(cells));
+    }
   return text + "\n" + rings.text();
 }
 
 std::string stats_text(const Json& stats, bool all) {
   std::string text;
-  for (const Json& vif : stats["vifs"])
+  for (const Json& vif : stats["vifs"]) {
     text += counters_block(fmt::format("VIF {} {} {} ({})", vif.value("vif", ""),
                                        printable(or_dash(vif.value("domain", ""))),
                                        or_dash(vif.value("mac", "")), vif.value("state", "")),
                            vif, all) +
             "\n";
+    for (const Json& queue : vif.value("queues", Json::array()))
+      text += counters_block(
+                  fmt::format("VIF {} QUEUE {}", vif.value("vif", ""), queue.value("queue", 0u)),
+                  queue, all) +
+              "\n";
+  }
   for (const Json& port : stats["ports"])
     text += counters_block("PORT " + port.value("port", ""), port, all) + "\n";
   for (const Json& worker : stats["workers"])

@@ -6,6 +6,13 @@
 namespace netback::from_guest {
 namespace {
 
+// For a queue more. One that got less room than a chain needs might get no further, turn after
+// turn.
+bool has_room(const FromGuestBatch& batch) {
+  return batch.run_count < limits::turn_runs_max &&
+         limits::turn_slots_max - batch.slot_count >= limits::chain_slots_max;
+}
+
 SlotRun& add_run(FromGuestBatch& batch, GuestQueue& queue) {
   SlotRun& run = batch.runs[batch.run_count++];
   run = {};
@@ -50,6 +57,23 @@ bool collect_queue(GuestQueue& queue, uint32_t share, uint64_t now, uint64_t gat
   return true;
 }
 
+// One vif's turn: its queues one after the other, until they have had the vif's share or the batch
+// has no room for a whole chain. Whether one of them is to be parked.
+bool collect_vif(GuestQueue& first, uint32_t share, uint64_t now, uint64_t gather_cycles,
+                 FromGuestBatch& batch) {
+  bool some_idle = false;
+  GuestQueue* queue = &first;
+  do {
+    const uint32_t before = batch.slot_count;
+    const bool had_requests =
+        queue->takes_frames() && collect_queue(*queue, share, now, gather_cycles, batch);
+    some_idle |= QueueSet::note(*queue, had_requests);
+    share -= batch.slot_count - before;
+    queue = &QueueSet::Hot::next(*queue);
+  } while (queue != &first && share >= limits::chain_slots_max && has_room(batch));
+  return some_idle;
+}
+
 // The queues that come first next time, as this turn had no room for them: their requests are here
 // by then. Of others nothing is fetched: the guest may be writing to those lines.
 void prefetch_first(std::span<GuestQueue* const> hot, size_t first, uint32_t share) {
@@ -59,32 +83,28 @@ void prefetch_first(std::span<GuestQueue* const> hot, size_t first, uint32_t sha
 
 }  // namespace
 
-// Outline: parked queues with requests become hot; then each hot queue once, starting after the
-// one that was served first last time, until the batch is full; empty ones park after a while.
+// Outline: parked queues with requests become hot; then each vif with hot queues once, starting
+// after the one that was served first last time, until the batch is full; empty ones park after a
+// while.
 void collect(QueueSet& queues, FromGuestBatch& batch, uint64_t now, uint64_t gather_cycles) {
   batch.clear();
   queues.look_at_parked(now);
   const auto& hot = queues.hot();
   if (hot.empty()) return;
-  const auto queue_count = static_cast<uint32_t>(hot.size());
-  const uint32_t share =
-      std::max(limits::turn_slots_max / queue_count, limits::queue_share_slots_min);
-  uint32_t at = queues.cursor() % queue_count;
+  const auto vif_count = static_cast<uint32_t>(hot.size());
+  const uint32_t share = std::max(limits::turn_slots_max / vif_count, limits::vif_share_slots_min);
+  uint32_t at = queues.cursor() % vif_count;
   uint32_t next_start = at + 1;
   bool some_idle = false;
-  for (uint32_t looked = 0; looked < queue_count; ++looked) {
-    // A queue that got less room than a chain needs might get no further, turn after turn.
-    const uint32_t room = limits::turn_slots_max - batch.slot_count;
-    if (batch.run_count == limits::turn_runs_max || room < limits::chain_slots_max) {
+  for (uint32_t looked = 0; looked < vif_count; ++looked) {
+    if (!has_room(batch)) {
       next_start = at;  // who was not looked at now comes first next time
       prefetch_first(hot, at, share);
       break;
     }
-    GuestQueue& queue = *hot[at];
-    const bool had_requests =
-        queue.takes_frames() && collect_queue(queue, share, now, gather_cycles, batch);
-    some_idle |= QueueSet::note(queue, had_requests);
-    at = (at + 1) % queue_count;
+    some_idle |= collect_vif(*hot[at], share, now, gather_cycles, batch);
+    queues.turn(at);
+    at = (at + 1) % vif_count;
   }
   if (some_idle) queues.park_idle();
   queues.cursor() = next_start;

@@ -77,7 +77,7 @@ void plan_short(FromGuestBatch& batch, GuestFrame& frame, rte_mbuf* buffer, uint
 // the hypervisor has a part in.
 uint32_t plan_run(FromGuestBatch& batch, SlotRun& run, rte_mbuf* const*& next_buffer) {
   if (run.frame_count > 0) batch.copies.begin_vif(run.queue->domain, run.queue->staging);
-  const uint16_t source = source_of_vif(run.queue->vif);
+  const uint16_t source = source_of_vif(run.queue->vif, run.queue->number);
   const uint32_t staged_before = batch.copies.staged();
   uint32_t taken_slots = 0, copied_slots = 0;
   for (uint32_t f = run.first_frame; f < uint32_t{run.first_frame} + run.frame_count; ++f) {

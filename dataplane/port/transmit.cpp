@@ -9,9 +9,9 @@
 namespace netback::port {
 namespace {
 
-// The sender's counters; only vifs send to ports.
+// At the queue that sent it; only vifs send to ports.
 void drop_of_vif(rte_mbuf* frame, const ForwardTable& table, QueueCounter reason) {
-  GuestQueue* queue = table.queue_of_vif(source_vif(frame));
+  GuestQueue* queue = table.source(frame);
   NETBACK_CHECK(queue != nullptr);  // its vif was in the table when the frame was forwarded
   drop(frame, queue->counters, reason);
 }

@@ -41,7 +41,7 @@ struct ToGuestBatch {
   std::array<netif::ToGuestRequest, limits::turn_to_guest_slots_max> slots;
   std::array<Violator, limits::turn_to_guest_slots_max> violators;  // of impossible_producer
   CopyPlan copies{CopyPlan::Direction::to_guest, copies_max};
-  uint32_t cursor = 0;  // the backlogged queue at which the next turn starts
+  uint32_t cursor = 0;  // the place in Backlogged at which the next turn starts
 
   void clear() {
     delivery_count = slot_count = violator_count = 0;

@@ -95,9 +95,9 @@ uint32_t choose_frames(GuestQueue& queue, uint32_t frame, uint32_t slots_max, To
 // Outline: which frames; their slots, all copied out of the ring at once, so that its cache lines
 // come from the guest's core together; where each goes. Cuts are rarely the worst: what room is
 // left then is for more frames.
-uint32_t plan_queue(GuestQueue& queue, uint32_t posted, ToGuestBatch& batch) {
-  const uint32_t slots_max = std::min({posted, limits::queue_to_guest_slots_max,
-                                       limits::turn_to_guest_slots_max - batch.slot_count});
+uint32_t plan_queue(GuestQueue& queue, uint32_t share, uint32_t posted, ToGuestBatch& batch) {
+  const uint32_t slots_max =
+      std::min({posted, share, limits::turn_to_guest_slots_max - batch.slot_count});
   const uint32_t first = batch.delivery_count;
   uint32_t taken = 0, next = first;
   while (const uint32_t slots = choose_frames(queue, next - first, slots_max - taken, batch)) {
@@ -107,6 +107,34 @@ uint32_t plan_queue(GuestQueue& queue, uint32_t posted, ToGuestBatch& batch) {
     for (; next < batch.delivery_count; ++next) plan_delivery(batch, batch.deliveries[next]);
   }
   return taken;
+}
+
+// Plans up to `share` slots of a queue; how many it took.
+uint32_t take_slots(GuestQueue& queue, uint32_t share, ToGuestBatch& batch) {
+  const auto posted = queue.to_guest.available();
+  if (!posted) [[unlikely]] {
+    if (batch.violator_count < batch.violators.size())
+      batch.violators[batch.violator_count++] = {&queue, queue.to_guest.next_slot()};
+    return 0;
+  }
+  if (*posted == 0) return 0;
+  batch.copies.begin_vif(queue.domain, queue.staging);
+  const uint32_t staged_before = batch.copies.staged();
+  const uint32_t taken = plan_queue(queue, share, *posted, batch);
+  queue.to_guest.take(taken);
+  if (const uint32_t staged = batch.copies.staged() - staged_before; staged > 0)
+    queue.counters.add(QueueCounter::to_guest_staged_copies, staged);
+  return taken;
+}
+
+// One vif's turn: its backlogged queues one after the other, until they have had the vif's share.
+void plan_vif(GuestQueue& first, ToGuestBatch& batch) {
+  uint32_t share = limits::vif_to_guest_slots_max;
+  GuestQueue* queue = &first;
+  do {
+    share -= take_slots(*queue, share, batch);
+    queue = &Backlogged::next(*queue);
+  } while (queue != &first && share > 0);
 }
 
 // Of deliveries that the hypervisor had a part in.
@@ -128,42 +156,31 @@ void count_copies(ToGuestBatch& batch, uint32_t calls, WorkerCounters& counters)
 
 }  // namespace
 
-void copy(std::span<GuestQueue* const> backlogged, ToGuestBatch& batch, Grants& grants,
-          WorkerCounters& counters) {
+void copy(Backlogged& backlogged, ToGuestBatch& batch, Grants& grants, WorkerCounters& counters) {
   batch.clear();
   if (backlogged.empty()) return;
   for (size_t i = 0; i < backlogged.size(); ++i) {
     if (batch.slot_count == limits::turn_to_guest_slots_max) break;
-    GuestQueue& queue = *backlogged[(batch.cursor + i) % backlogged.size()];
-    const auto posted = queue.to_guest.available();
-    if (!posted) [[unlikely]] {
-      if (batch.violator_count < batch.violators.size())
-        batch.violators[batch.violator_count++] = {&queue, queue.to_guest.next_slot()};
-      continue;
-    }
-    if (*posted == 0) continue;
-    batch.copies.begin_vif(queue.domain, queue.staging);
-    const uint32_t staged_before = batch.copies.staged();
-    queue.to_guest.take(plan_queue(queue, *posted, batch));
-    if (const uint32_t staged = batch.copies.staged() - staged_before; staged > 0)
-      queue.counters.add(QueueCounter::to_guest_staged_copies, staged);
+    const size_t place = (batch.cursor + i) % backlogged.size();
+    plan_vif(*backlogged.places()[place], batch);
+    backlogged.turn(place);
   }
   ++batch.cursor;
   const uint32_t calls = batch.copies.run(grants);
   if (calls > 0) count_copies(batch, calls, counters);
 }
 
-void drop_stalled(std::span<GuestQueue* const> backlogged, uint64_t now) {
+void drop_stalled(const Backlogged& backlogged, uint64_t now) {
   const uint64_t cycles_per_ms = rte_get_tsc_hz() / 1000;
-  for (GuestQueue* queue : backlogged) {
-    if (queue->backlog.count() == 0 ||
-        now - queue->backlog_since < queue->settings->stall_ms * cycles_per_ms)
-      continue;
-    queue->backlog.clear([&](rte_mbuf* frame) {
-      drop(frame, queue->counters, QueueCounter::to_guest_drop_stalled_frames);
+  backlogged.each([&](GuestQueue& queue) {
+    if (queue.backlog.count() == 0 ||
+        now - queue.backlog_since < queue.settings->stall_ms * cycles_per_ms)
+      return;
+    queue.backlog.clear([&](rte_mbuf* frame) {
+      drop(frame, queue.counters, QueueCounter::to_guest_drop_stalled_frames);
     });
-    queue->stalled.store(true, std::memory_order_relaxed);
-  }
+    queue.stalled.store(true, std::memory_order_relaxed);
+  });
 }
 
 }  // namespace netback::to_guest

@@ -102,18 +102,14 @@ void publish(GuestQueue& queue, EventChannels& events) {
 
 }  // namespace
 
-void respond(ToGuestBatch& batch, std::vector<GuestQueue*>& backlogged, EventChannels& events,
-             uint64_t now) {
+void respond(ToGuestBatch& batch, Backlogged& backlogged, EventChannels& events, uint64_t now) {
   for (uint32_t first = 0, end = 0; first < batch.delivery_count; first = end) {
     GuestQueue* queue = batch.deliveries[first].queue;
     while (end < batch.delivery_count && batch.deliveries[end].queue == queue) ++end;
     finish(batch, first, end, now);
     publish(*queue, events);
   }
-  std::erase_if(backlogged, [](GuestQueue* queue) {
-    queue->in_backlogged = queue->backlog.count() > 0;
-    return !queue->in_backlogged;
-  });
+  backlogged.remove_if([](const GuestQueue& queue) { return queue.backlog.count() == 0; });
 }
 
 }  // namespace netback::to_guest

@@ -74,6 +74,7 @@ inline constexpr char feature_gso_tcpv4[] = "feature-gso-tcpv4";
 inline constexpr char feature_gso_tcpv6[] = "feature-gso-tcpv6";
 inline constexpr char feature_split_event_channels[] = "feature-split-event-channels";
 inline constexpr char feature_ctrl_ring[] = "feature-ctrl-ring";
+inline constexpr char multi_queue_max_queues[] = "multi-queue-max-queues";
 inline constexpr char carrier[] = "carrier";
 inline constexpr char error[] = "error";
 // In our directory, written by the toolstack.

@@ -27,8 +27,9 @@ CHOICES = {
 def agreed(lab, vif):
     connection = lab.ctl("show", vif)["connection"]
     shown = {key: connection[key] for key in AS_LINUX if key != "split"}
+    [queue] = connection["queues"]
     shown["split"] = \
-        connection["event_port_from_guest"] != connection["event_port_to_guest"]
+        queue["event_port_from_guest"] != queue["event_port_to_guest"]
     return shown
 
 

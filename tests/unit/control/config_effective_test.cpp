@@ -67,6 +67,7 @@ TEST_CASE("without_a_file_xenstore_and_what_is_built_in_hold") {
   check(vif.rx_filter, true, "built in");
   check(vif.lock_mac, false, "built in");
   check(vif.backlog_frames, 512u, "built in");
+  check(vif.queues_max, 8u, "built in");
   CHECK(vif.warnings.empty());
 }
 
@@ -76,11 +77,13 @@ TEST_CASE("defaults_hold_before_what_is_built_in") {
   daemon.defaults.rx_filter = false;
   daemon.defaults.lock_mac = true;
   daemon.defaults.backlog_frames = 64;
+  daemon.defaults.queues_max = 4;
   const EffectiveVif vif = settings(vif_file(), plain, daemon);
   check(vif.mtu, 1400u, "defaults");
   check(vif.rx_filter, false, "defaults");
   check(vif.lock_mac, true, "defaults");
   check(vif.backlog_frames, 64u, "defaults");
+  check(vif.queues_max, 4u, "defaults");
 }
 
 TEST_CASE("xenstore_holds_before_defaults") {
@@ -99,6 +102,7 @@ TEST_CASE("the_vif_file_holds_before_all") {
   daemon.defaults.mtu = 1400;
   daemon.defaults.lock_mac = false;
   daemon.defaults.backlog_frames = 64;
+  daemon.defaults.queues_max = 4;
   Keys keys = plain_with("mtu", "9000");
   keys["SUNW-need-rx-filter"] = "0";
   VifConfig file = vif_file();
@@ -107,12 +111,14 @@ TEST_CASE("the_vif_file_holds_before_all") {
   file.rx_filter = true;
   file.lock_mac = true;
   file.backlog_frames = 5;
+  file.queues_max = 2;
   const EffectiveVif vif = settings(file, keys, daemon);
   check<std::string>(vif.mac, "00:16:3e:01:02:0a", "vif file");
   check(vif.mtu, 1280u, "vif file");
   check(vif.rx_filter, true, "vif file");
   check(vif.lock_mac, true, "vif file");
   check(vif.backlog_frames, 5u, "vif file");
+  check(vif.queues_max, 2u, "vif file");
 }
 
 TEST_CASE("seed_S06_the_filter_key_is_a_number_and_absent_is_filtered") {

@@ -90,7 +90,8 @@ TEST_CASE("every_key_of_a_vif_is_read") {
       "mac = \"00:16:3E:AA:02:03\"\ndevid = 2\ndomain = \"guest1\"\n"
       "uuid = \"C0FFEE00-1234-5678-9abc-def012345678\"\n"
       "nic = \"host\"\nmtu = 9000\nip = \"192.0.2.1\"\nrx-filter = false\nset-physaddr = false\n"
-      "lock-mac = true\nswitching = true\nlcores = [2]\nbacklog-frames = 10\n");
+      "lock-mac = true\nswitching = true\nlcores = [2]\nbacklog-frames = 10\n"
+      "queues-max = 4\n");
   CHECK(vif.file.ends_with("/vif.d/a.toml"));
   CHECK(vif.error == "");
   CHECK(vif.mac == "00:16:3e:aa:02:03");
@@ -106,6 +107,7 @@ TEST_CASE("every_key_of_a_vif_is_read") {
   CHECK(vif.switching == true);
   CHECK(vif.lcores == std::vector<unsigned>{2});
   CHECK(vif.backlog_frames == 10u);
+  CHECK(vif.queues_max == 4u);
 }
 
 TEST_CASE("what_is_not_in_the_file_is_left_to_the_next_source") {
@@ -117,6 +119,7 @@ TEST_CASE("what_is_not_in_the_file_is_left_to_the_next_source") {
   CHECK_FALSE(vif.lock_mac);
   CHECK_FALSE(vif.lcores);
   CHECK_FALSE(vif.backlog_frames);
+  CHECK_FALSE(vif.queues_max);
 }
 
 TEST_CASE("the_sample_is_accepted_as_it_is_and_with_every_key") {
@@ -128,8 +131,10 @@ TEST_CASE("the_sample_is_accepted_as_it_is_and_with_every_key") {
   CHECK(vif.rx_filter == true);
   CHECK(vif.lock_mac == false);
   CHECK(vif.backlog_frames == 512u);
-  for (const char* key : {"mac", "domain", "devid", "uuid", "nic", "mtu", "ip", "rx-filter",
-                          "lock-mac", "backlog-frames", "lcores", "switching", "set-physaddr"}) {
+  CHECK(vif.queues_max == 8u);
+  for (const char* key :
+       {"mac", "domain", "devid", "uuid", "nic", "mtu", "ip", "rx-filter", "lock-mac",
+        "backlog-frames", "queues-max", "lcores", "switching", "set-physaddr"}) {
     INFO(key);
     CHECK(all.find("\n" + std::string(key) + " = ") != all.npos);
   }
@@ -166,6 +171,10 @@ TEST_CASE("values_of_a_vif_file_are_checked") {
         "vif.d/a.toml:2: 'backlog-frames' must be a whole number from 1 to 512, not 0");
   CHECK(vif_problem(mac + "backlog-frames = 1\n") == "accepted");
   CHECK(vif_problem(mac + "backlog-frames = 513\n") != "accepted");
+  CHECK(vif_problem(mac + "queues-max = 0\n") ==
+        "vif.d/a.toml:2: 'queues-max' must be a whole number from 1 to 8, not 0");
+  CHECK(vif_problem(mac + "queues-max = 1\n") == "accepted");
+  CHECK(vif_problem(mac + "queues-max = 9\n") != "accepted");
   CHECK(vif_problem(mac + "devid = -1\n") ==
         "vif.d/a.toml:2: 'devid' must be a whole number from 0 to 2147483647, not -1");
   CHECK(vif_problem(mac + "domain = \"\"\n") ==

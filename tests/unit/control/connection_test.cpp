@@ -57,10 +57,10 @@ struct Rings {
   std::unique_ptr<Pages> pages = std::make_unique<Pages>();
   std::unique_ptr<Grants> grants;
   std::unique_ptr<EventChannels> events;
-  Agreement agreement{.from_guest_reference = 20,
-                      .to_guest_reference = 21,
-                      .from_guest_channel = 3,
-                      .to_guest_channel = 4};
+  Agreement agreement{.queues = {{.from_guest_reference = 20,
+                                  .to_guest_reference = 21,
+                                  .from_guest_channel = 3,
+                                  .to_guest_channel = 4}}};
 
   Rings() {
     FakeXen::instance().reset();
@@ -162,7 +162,7 @@ TEST_CASE("connection_maps_both_rings_and_binds_both_channels_gives_all_back") {
 
 TEST_CASE("connection_one_channel_for_both_directions_is_bound_once") {
   Rings rings;
-  rings.agreement.to_guest_channel = rings.agreement.from_guest_channel;
+  rings.agreement.queues[0].to_guest_channel = rings.agreement.queues[0].from_guest_channel;
   auto connection = rings.open();
   REQUIRE(connection);
   CHECK(Rings::bound() == 1);
@@ -171,7 +171,7 @@ TEST_CASE("connection_one_channel_for_both_directions_is_bound_once") {
 
 TEST_CASE("connection_a_reference_that_cannot_be_mapped_is_named_nothing_stays") {
   Rings rings;
-  rings.agreement.to_guest_reference = 22;
+  rings.agreement.queues[0].to_guest_reference = 22;
   const auto connection = rings.open();
   REQUIRE_FALSE(connection);
   CHECK(connection.error().message.find("22") != std::string::npos);
@@ -256,7 +256,7 @@ TEST_CASE("resume_what_was_left_over_is_answered_published_and_notified_of_untou
 
 TEST_CASE("resume_one_channel_is_notified_once_with_nothing_left_over_too") {
   Rings rings;
-  rings.agreement.to_guest_channel = rings.agreement.from_guest_channel;
+  rings.agreement.queues[0].to_guest_channel = rings.agreement.queues[0].from_guest_channel;
   auto connection = rings.open(true);
   REQUIRE(connection);
   auto& notified = FakeXen::instance().notifications;
@@ -276,4 +276,63 @@ TEST_CASE("connection_shows_the_shared_indices_or_nothing_when_they_are_nonsense
   rings.pages->to_guest.req_prod = 1000;
   CHECK_FALSE(connection.value()->from_guest_indices());
   CHECK_FALSE(connection.value()->to_guest_indices());
+}
+
+namespace {
+
+// A second queue with rings of its own.
+struct TwoRings : Rings {
+  std::unique_ptr<Pages> more = std::make_unique<Pages>();
+
+  TwoRings() {
+    FakeXen::instance().grant(domain, 22, reinterpret_cast<uint8_t*>(&more->from_guest));
+    FakeXen::instance().grant(domain, 23, reinterpret_cast<uint8_t*>(&more->to_guest));
+    agreement.queues.push_back({.from_guest_reference = 22,
+                                .to_guest_reference = 23,
+                                .from_guest_channel = 5,
+                                .to_guest_channel = 6});
+  }
+};
+
+}  // namespace
+
+TEST_CASE("resume_what_was_left_over_on_each_queue_is_answered_there") {
+  TwoRings rings;
+  rings.pages->from_guest.req_prod = 2;
+  rings.more->from_guest.rsp_prod = 40;
+  rings.more->from_guest.req_prod = 45;
+  auto connection = rings.open(true);
+  REQUIRE(connection);
+  CHECK(rings.pages->from_guest.rsp_prod == 2);
+  CHECK(rings.more->from_guest.rsp_prod == 45);
+  auto& notified = FakeXen::instance().notifications;
+  CHECK(notified.size() == 4);
+  for (const GuestQueue* queue : connection.value()->queues()) {
+    CHECK(notified[queue->from_guest_port] == 1);
+    CHECK(notified[queue->to_guest_port] == 1);
+  }
+}
+
+TEST_CASE("connection_shows_the_shared_indices_of_each_queue") {
+  TwoRings rings;
+  auto connection = rings.open();
+  REQUIRE(connection);
+  rings.pages->from_guest.req_prod = 1;
+  rings.more->from_guest.req_prod = 2;
+  rings.pages->to_guest.req_prod = 3;
+  rings.more->to_guest.req_prod = 4;
+  CHECK(connection.value()->from_guest_indices()->req_prod == 1);
+  CHECK(connection.value()->from_guest_indices(1)->req_prod == 2);
+  CHECK(connection.value()->to_guest_indices(0)->req_prod == 3);
+  CHECK(connection.value()->to_guest_indices(1)->req_prod == 4);
+}
+
+TEST_CASE("H25_a_later_queue_s_bad_ring_is_named_nothing_stays") {
+  TwoRings rings;
+  rings.more->to_guest.req_prod = 257;
+  const auto connection = rings.open();
+  REQUIRE_FALSE(connection);
+  CHECK(connection.error().message.starts_with("queue-1: rx-ring-ref: "));
+  CHECK(Rings::mapped() == 0);
+  CHECK(Rings::bound() == 0);
 }

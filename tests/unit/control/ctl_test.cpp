@@ -218,3 +218,40 @@ TEST_CASE("text_the_live_table_has_a_line_for_each_direction_worker_and_port") {
   CHECK(text.find("\x1b") == std::string::npos);
   CHECK(rates_text({}, true).find("\x1b[1m") != std::string::npos);
 }
+
+TEST_CASE("text_counters_of_several_queues_stand_below_their_sums") {
+  const auto queue = [](int number, int frames) {
+    return Json{{"queue", number}, {"stalled", false}, {"from_guest_frames", frames}};
+  };
+  Json json = stats(0, {{"from_guest_frames", 7}});
+  const std::string one = stats_text(json, false);
+  CHECK(one.find("QUEUE") == std::string::npos);
+  json["vifs"][0]["queues"] = Json::array({queue(0, 3), queue(1, 4)});
+  const std::string two = stats_text(json, false);
+  INFO(two);
+  const size_t first = two.find("QUEUE 0  "), second = two.find("QUEUE 1  ");
+  REQUIRE(second != std::string::npos);
+  CHECK(first < second);
+  CHECK(two.find("from_guest_frames      3") != std::string::npos);
+  CHECK(two.find("\nqueue") == std::string::npos);
+  CHECK(rates_between(json, json).vifs.size() == 1);
+}
+
+TEST_CASE("text_show_has_a_line_for_each_ring_of_each_queue") {
+  const Json ring = {{"req_prod", 11}, {"req_event", 12}, {"rsp_prod", 13}, {"rsp_event", 14}};
+  const Json queue = {{"queue", 1},
+                      {"event_port_from_guest", 77},
+                      {"event_port_to_guest", 78},
+                      {"ring_from_guest", ring},
+                      {"ring_to_guest", nullptr}};
+  const std::string text = show_text(
+      {{"vif", "3.0"}, {"connection", {{"takes_chains", true}, {"queues", Json::array({queue})}}}});
+  CHECK(text ==
+        "vif         3.0\n"
+        "\n"
+        "takes_chains  yes\n"
+        "\n"
+        "QUEUE  RING        EVENT_PORT  REQ_PROD  REQ_EVENT  RSP_PROD  RSP_EVENT\n"
+        "    1  from_guest          77  11        12         13        14\n"
+        "    1  to_guest            78  nonsense  nonsense   nonsense  nonsense\n");
+}

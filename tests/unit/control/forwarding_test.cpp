@@ -43,7 +43,7 @@ struct Bench {
         table = use->table;
         ++tables;
       } else if (const auto* attach = std::get_if<AttachQueue>(&command.what)) {
-        REQUIRE(table->queue_of_vif(attach->queue->vif) == attach->queue);
+        REQUIRE(table->queue_of_vif(attach->queue->vif) == &attach->queue->first_of_vif());
         attached.push_back(attach->queue);
       }
       mailbox.report(Acked{command.sequence});
@@ -118,4 +118,24 @@ TEST_CASE("forwarding_who_is_told_may_go_on_removing") {
   CHECK_FALSE(done);
   b.work();
   CHECK(done);
+}
+
+TEST_CASE("forwarding_all_queues_of_a_vif_are_attached_or_none") {
+  Bench b;
+  TestGuest first(5), second(6, 8), third(7, 9);
+  const std::vector<GuestQueue*> queues{first.queue.get(), second.queue.get(), third.queue.get()};
+  make_siblings(queues);
+  b.forwarding.add({.queue = queues[0], .port = 3, .mac = first.settings.mac});
+  b.work();
+  CHECK(b.attached == std::vector<const GuestQueue*>(queues.begin(), queues.end()));
+  CHECK(b.tables == 1);
+  b.forwarding.remove(queues[0], [] {});
+  b.work();
+  // Gone before the worker heard of it.
+  b.attached.clear();
+  b.add();  // its table is on its way
+  b.forwarding.add({.queue = queues[0], .port = 3, .mac = first.settings.mac});
+  b.forwarding.remove(queues[0], [] {});
+  for (int i = 0; i < 3; ++i) b.work();
+  CHECK(b.attached == std::vector<const GuestQueue*>{b.guests[0]->queue.get()});
 }

@@ -223,7 +223,7 @@ TEST_CASE("forward: a backlog holds no more buffers than if all its frames were 
     frames.push(make_gso_mbuf(*pool, packet, 1400));
     frames.mbufs[i]->port = port.queue.port;
   }
-  std::vector<GuestQueue*> backlogged;
+  Backlogged backlogged;
   forward(*table, frames, *pool, backlogged, 1);
   CHECK(guest.queue->backlog.count() == 16);
   CHECK(guest.queue->backlog.buffers() == 512);

@@ -344,7 +344,7 @@ TEST_CASE("forward: a frame of a vif or port that has just left goes nowhere") {
   TestPort port(*bench.pool);
   const auto table = std::move(ForwardTable::make({}, {})).value();
   FrameBatch frames;
-  std::vector<GuestQueue*> backlogged;
+  Backlogged backlogged;
   for (const uint16_t from : {source_of_vif(0), source_of_vif(9), port.queue.port}) {
     rte_mbuf* frame = make_mbuf(*bench.pool, plain_frame(60));
     frame->port = from;
@@ -362,13 +362,13 @@ TEST_CASE("forward: a queue with a backlog is listed once, since when it waits")
   const ForwardTable::Vif vif{guest.queue.get(), 3, guest.settings.mac};
   const auto table = std::move(ForwardTable::make({&port}, {vif})).value();
   FrameBatch frames;
-  std::vector<GuestQueue*> backlogged;
+  Backlogged backlogged;
   for (uint64_t now = 50; now < 53; ++now) {
     frames.push(make_mbuf(*bench.pool, make_frame(guest.settings.mac, elsewhere, 60)));
     frames.mbufs[0]->port = 3;
     forward(*table, frames, *bench.pool, backlogged, now);
   }
-  CHECK(backlogged == std::vector<GuestQueue*>{guest.queue.get()});
+  CHECK(backlogged.places() == std::vector<GuestQueue*>{guest.queue.get()});
   CHECK(guest.queue->backlog_since == 50);
   CHECK(guest.queue->backlog.count() == 3);
   for (uint32_t i = 0; i < 3; ++i) rte_pktmbuf_free(guest.queue->backlog.at(i));

@@ -96,7 +96,15 @@ VifId ControlHost::add_vif(uint16_t domain) {
   return id;
 }
 
-void ControlHost::connect(const VifId& id) {
+void ControlHost::connect(const VifId& id, uint32_t queues) {
+  if (queues > 1) nodes.set(frontend(id) + "/multi-queue-num-queues", std::to_string(queues));
+  for (uint32_t queue = 0; queue < queues; ++queue)
+    make_rings(id, queues > 1 ? fmt::format("queue-{}/", queue) : "");
+  nodes.set(frontend(id) + "/request-rx-copy", "1");
+  set_frontend(id, 4);
+}
+
+void ControlHost::make_rings(const VifId& id, const std::string& prefix) {
   const std::pair<const char*, const char*> ring_keys[] = {{"tx-ring-ref", "event-channel-tx"},
                                                            {"rx-ring-ref", "event-channel-rx"}};
   for (const auto& [reference_key, channel_key] : ring_keys) {
@@ -104,11 +112,9 @@ void ControlHost::connect(const VifId& id) {
     FromGuestFrontRing initialised(pages_.back()->bytes);  // both rings begin alike
     const auto number = static_cast<uint32_t>(100 + pages_.size());
     FakeXen::instance().grant(id.domain, number, pages_.back()->bytes);
-    nodes.set(frontend(id) + "/" + reference_key, std::to_string(number));
-    nodes.set(frontend(id) + "/" + channel_key, std::to_string(number));
+    nodes.set(frontend(id) + "/" + prefix + reference_key, std::to_string(number));
+    nodes.set(frontend(id) + "/" + prefix + channel_key, std::to_string(number));
   }
-  nodes.set(frontend(id) + "/request-rx-copy", "1");
-  set_frontend(id, 4);
 }
 
 void ControlHost::set_frontend(const VifId& id, int state) {
@@ -166,10 +172,9 @@ void ControlHost::restart() {
   settle();
 }
 
-void ControlHost::quarantine(const VifId& id, Violation violation) {
+void ControlHost::quarantine(const VifId& id, Violation violation, uint32_t queue) {
   REQUIRE(vif(id).connection() != nullptr);
-  auto& queue = const_cast<GuestQueue&>(vif(id).connection()->queue());
-  mailbox.report(Quarantined{&queue, violation, 7});
+  mailbox.report(Quarantined{&vif(id).connection()->queue(queue), violation, 7});
   settle();
 }
 

@@ -33,7 +33,7 @@ class ControlHost {
   static std::string frontend(const VifId& id);
   // --- as the guest ---
   // Rings of its own, and Connected. Again, it connects anew.
-  void connect(const VifId& id);
+  void connect(const VifId& id, uint32_t queues = 1);
   void set_frontend(const VifId& id, int state);
   // --- as the worker ---
   // The oldest command that was not acked, or nothing.
@@ -48,7 +48,8 @@ class ControlHost {
   bool soon(const std::function<bool()>& done);
   // Drains as for a restart; the watcher that comes then finds everything as a new daemon does.
   void restart();
-  void quarantine(const VifId& id, Violation violation = Violation::bad_extra_type);
+  void quarantine(const VifId& id, Violation violation = Violation::bad_extra_type,
+                  uint32_t queue = 0);
 
   VifSession& vif(const VifId& id);
   // Our state of a vif, -1: none.
@@ -77,6 +78,8 @@ class ControlHost {
   std::unique_ptr<VifWatcher> watcher;
 
  private:
+  void make_rings(const VifId& id, const std::string& prefix);
+
   std::optional<Command> taken_;  // the oldest, not yet acked
   const ForwardTable* table_ = nullptr;
   std::vector<std::unique_ptr<Page>> pages_;

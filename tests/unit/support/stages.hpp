@@ -108,10 +108,10 @@ struct ToGuestStages : Bench {
   TestGuest guest{0};
   std::vector<std::unique_ptr<TestGuest>> others;
   ToGuestBatch batch;
-  std::vector<GuestQueue*> backlogged;
+  Backlogged backlogged;
 
   ~ToGuestStages() {
-    for (GuestQueue* queue : backlogged) queue->backlog.clear(rte_pktmbuf_free);
+    backlogged.each([](GuestQueue& queue) { queue.backlog.clear(rte_pktmbuf_free); });
   }
 
   TestGuest& add_guest() {
@@ -122,8 +122,7 @@ struct ToGuestStages : Bench {
   rte_mbuf* queue_frame(const Bytes& bytes, TestGuest& to, uint32_t piece = 0) {
     rte_mbuf* frame = make_mbuf(*pool, bytes, piece);
     to.queue->backlog.push(frame);
-    if (!to.queue->in_backlogged) backlogged.push_back(to.queue.get());
-    to.queue->in_backlogged = true;
+    if (!to.queue->in_backlogged) backlogged.add(*to.queue);
     return frame;
   }
   rte_mbuf* queue_frame(const Bytes& bytes, uint32_t piece = 0) {

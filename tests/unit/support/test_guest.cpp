@@ -4,6 +4,14 @@
 
 namespace netback::test {
 
+void make_siblings(const std::vector<GuestQueue*>& queues) {
+  for (size_t i = 0; i < queues.size(); ++i) {
+    queues[i]->vif = queues[0]->vif;
+    queues[i]->number = static_cast<uint16_t>(i);
+    queues[i]->siblings = queues;
+  }
+}
+
 Bytes make_frame(const rte_ether_addr& to, const rte_ether_addr& from, size_t bytes, uint8_t seed) {
   Bytes frame(bytes);
   for (size_t i = 0; i < bytes; ++i) frame[i] = static_cast<uint8_t>(i * 7 + seed * 31);

@@ -168,6 +168,9 @@ class TestGuest {
   std::unique_ptr<GuestQueue> queue;
 };
 
+// Makes these the queues of one vif, the first one's. The list outlives them.
+void make_siblings(const std::vector<GuestQueue*>& queues);
+
 // `bytes` bytes: an Ethernet header from `from` to `to`, then a pattern that depends on `seed`.
 Bytes make_frame(const rte_ether_addr& to, const rte_ether_addr& from, size_t bytes,
                  uint8_t seed = 1);

@@ -43,12 +43,28 @@ TestGuest& TestHost::add_guest_with_mac(const rte_ether_addr& mac, uint32_t port
   return attach({ports.at(port)->queue.port, true, mac}, 0);
 }
 
+TestGuest& TestHost::add_queue(TestGuest& first) {
+  const auto number = static_cast<uint16_t>(guests.size());
+  guests.push_back(std::make_unique<TestGuest>(number, static_cast<uint16_t>(7 + number)));
+  placements_.emplace_back();  // the first one's is the vif's
+  guests.back()->settings = first.settings;
+  auto& queues = siblings_[first.queue->vif];
+  if (queues.empty()) queues.push_back(first.queue.get());
+  queues.push_back(guests.back()->queue.get());
+  make_siblings(queues);
+  post(AttachQueue{queues.back()});
+  turn();
+  return *guests.back();
+}
+
 void TestHost::use_table(const std::vector<uint16_t>& without) {
   std::vector<PortQueue*> port_queues;
   for (auto& port : ports) port_queues.push_back(&port->queue);
   std::vector<ForwardTable::Vif> vifs;
   for (uint16_t i = 0; i < guests.size(); ++i) {
-    if (std::find(without.begin(), without.end(), i) != without.end()) continue;
+    const GuestQueue& queue = *guests[i]->queue;
+    if (std::find(without.begin(), without.end(), queue.vif) != without.end()) continue;
+    if (&queue.first_of_vif() != &queue) continue;
     vifs.push_back(
         {guests[i]->queue.get(), placements_[i].port, placements_[i].mac, placements_[i].filtered});
   }

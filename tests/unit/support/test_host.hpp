@@ -4,6 +4,8 @@
 
 #include <catch2/catch.hpp>
 
+#include <map>
+
 #include "dataplane/worker.hpp"
 #include "tests/unit/support/stages.hpp"
 #include "tests/unit/support/test_port.hpp"
@@ -26,6 +28,8 @@ class TestHost : public Bench {
   TestGuest& add_guest(uint32_t port = 0, bool filtered = true, uint32_t ring_start = 0);
   // The same, of the address of another: a guest migrating onto its own host.
   TestGuest& add_guest_with_mac(const rte_ether_addr& mac, uint32_t port = 0);
+  // One queue more of a vif, with rings of its own.
+  TestGuest& add_queue(TestGuest& first);
   // Makes and uses a table of everything but these vifs.
   void use_table(const std::vector<uint16_t>& without = {});
 
@@ -63,6 +67,7 @@ class TestHost : public Bench {
   };
   TestGuest& attach(const Placement& placement, uint32_t ring_start);
   std::vector<Placement> placements_;
+  std::map<uint16_t, std::vector<GuestQueue*>> siblings_;  // by vif: those of several queues
   std::unique_ptr<ForwardTable> table_;
   uint32_t sequence_ = 0;
 };

@@ -232,8 +232,8 @@ TEST_CASE("copy: a backlog that does not shrink for stall_ms is dropped, its vif
 TEST_CASE("copy: an empty backlog never stalls") {
   ToGuestStages s;
   s.guest.settings.stall_ms = 0;
-  GuestQueue* const queues[] = {s.guest.queue.get()};
-  to_guest::drop_stalled(queues, UINT64_MAX);
+  s.backlogged.add(*s.guest.queue);
+  to_guest::drop_stalled(s.backlogged, UINT64_MAX);
   CHECK_FALSE(s.guest.queue->stalled);
 }
 
@@ -314,14 +314,14 @@ TEST_CASE("copy: calls are counted at the queues that they carried slots of") {
 
 TEST_CASE("copy: as many frames as a turn has room for all go to mapped buffers") {
   ToGuestStages s;
-  s.guest.post_buffers(limits::queue_to_guest_slots_max);
-  for (uint32_t i = 0; i < limits::queue_to_guest_slots_max; ++i) {
+  s.guest.post_buffers(limits::vif_to_guest_slots_max);
+  for (uint32_t i = 0; i < limits::vif_to_guest_slots_max; ++i) {
     s.guest.stage(first_buffer + i);
     s.queue_frame(plain_frame(60, uint8_t(i)));
   }
   s.run();
   CHECK(xen().copy_calls == 0);
-  CHECK(s.guest.deliveries().size() == limits::queue_to_guest_slots_max);
-  for (uint32_t i = 0; i < limits::queue_to_guest_slots_max; ++i)
+  CHECK(s.guest.deliveries().size() == limits::vif_to_guest_slots_max);
+  for (uint32_t i = 0; i < limits::vif_to_guest_slots_max; ++i)
     CHECK(std::memcmp(s.guest.buffer(i), plain_frame(60, uint8_t(i)).data(), 60) == 0);
 }
