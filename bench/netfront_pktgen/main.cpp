@@ -36,6 +36,10 @@ void add_vif_options(CLI::App& app, FrontendOptions& frontend, uint32_t& vifs) {
   app.add_option("--vifs", vifs, "so many, from that one on; with hold, and send without --count")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
+  app.add_option("--queues", frontend.queues,
+                 "so many queues, if the backend takes them; with send, receive, both and echo")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str();
   app.add_option("--timeout", frontend.timeout_s, "seconds for the backend to answer")
       ->capture_default_str();
   app.add_flag("!--one-event-channel", frontend.split_event_channels, "one for both directions");
@@ -124,11 +128,20 @@ bool takes_many(const TrafficOptions& options) {
   return options.verb == Verb::hold || (options.verb == Verb::send && options.count == 0);
 }
 
+// Verbs that are done on each queue for itself. A TCP stream is one flow.
+bool takes_queues(const TrafficOptions& options) {
+  const bool verb = options.verb == Verb::send || options.verb == Verb::receive ||
+                    options.verb == Verb::both || options.verb == Verb::echo;
+  return verb && options.segment_bytes == 0;
+}
+
 nlohmann::json run(GuestDevices& devices, const Frontends& frontends, const TrafficOptions& options,
                    Tap* tap) {
   if (options.verb == Verb::hold) return hold(devices, frontends, options, stopped);
   if (frontends.size() > 1) return send_by_turns(frontends, options, stopped);
-  return Traffic(*frontends.front(), options, stopped, tap).run();
+  const auto& queues = frontends.front()->queues();
+  if (queues.size() > 1) return run_queues(frontends, options, stopped);
+  return Traffic(*queues.front(), options, stopped, {}, tap).run();
 }
 
 }  // namespace
@@ -146,6 +159,13 @@ int main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
   if (vifs > 1 && !(kind_of_lie.empty() && takes_many(traffic_options))) {
     fmt::print(stderr, "netfront-pktgen: --vifs goes with hold, and with send without --count\n");
+    return 2;
+  }
+  if (frontend_options.queues > 1 &&
+      (vifs > 1 || (kind_of_lie.empty() && !takes_queues(traffic_options)))) {
+    fmt::print(stderr,
+               "netfront-pktgen: --queues goes with send, receive, both, echo and lie, without "
+               "--vifs and --gso\n");
     return 2;
   }
   for (const int signal : {SIGINT, SIGTERM}) std::signal(signal, [](int) { stopped = true; });

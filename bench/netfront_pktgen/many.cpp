@@ -1,5 +1,6 @@
 #include "bench/netfront_pktgen/many.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <nlohmann/json.hpp>
 
@@ -11,17 +12,25 @@ using Traffics = std::vector<std::unique_ptr<Traffic>>;
 Traffics begin_all(const Frontends& frontends, const TrafficOptions& options,
                    const std::atomic<bool>& stopped) {
   Traffics traffics;
-  for (const auto& frontend : frontends)
-    traffics.push_back(std::make_unique<Traffic>(*frontend, options, stopped));
+  for (const auto& frontend : frontends) {
+    const auto& queues = frontend->queues();
+    QueuePart part{.count = static_cast<uint32_t>(queues.size())};
+    for (const auto& queue : queues) {
+      traffics.push_back(std::make_unique<Traffic>(*queue, options, stopped, part));
+      ++part.number;
+    }
+  }
   for (const auto& traffic : traffics) traffic->begin();
   return traffics;
 }
 
-nlohmann::json results_of(const Traffics& traffics) {
+// `kind`: what they are, in the plural.
+nlohmann::json results_of(const Traffics& traffics, const char* kind) {
   nlohmann::json sum = nlohmann::json::object(), each = nlohmann::json::array();
   for (const auto& traffic : traffics) {
     const nlohmann::json one = traffic->result();
-    each.push_back({{"sent", one["sent"]}, {"answered", one["answered"]}});
+    each.push_back(
+        {{"sent", one["sent"]}, {"answered", one["answered"]}, {"received", one["received"]}});
     if (one.contains("steady_answered")) each.back()["steady_answered"] = one["steady_answered"];
     for (const auto& [key, value] : one.items())
       if (value.is_number_unsigned())
@@ -31,7 +40,7 @@ nlohmann::json results_of(const Traffics& traffics) {
     for (const char* time : {"seconds", "steady_seconds"})
       if (one.contains(time)) sum[time] = one[time];
   }
-  sum["vifs"] = each;
+  sum[kind] = each;
   return sum;
 }
 
@@ -47,7 +56,20 @@ nlohmann::json send_by_turns(const Frontends& frontends, const TrafficOptions& o
     for (const auto& traffic : traffics) traffic->send_due(seconds);
   }
   for (const auto& traffic : traffics) traffic->wait_for_answers();
-  return results_of(traffics);
+  return results_of(traffics, "vifs");
+}
+
+nlohmann::json run_queues(const Frontends& frontends, const TrafficOptions& options,
+                          const std::atomic<bool>& stopped) {
+  const Traffics traffics = begin_all(frontends, options, stopped);
+  const auto finished = [](const auto& traffic) { return traffic->finished(); };
+  while (!std::ranges::all_of(traffics, finished)) {
+    bool moved = false;
+    for (const auto& traffic : traffics) moved |= traffic->step();
+    if (!moved && options.events) frontends.front()->wait(10);
+  }
+  for (const auto& traffic : traffics) traffic->wait_for_answers();
+  return results_of(traffics, "queues");
 }
 
 nlohmann::json hold(GuestDevices& devices, const Frontends& frontends,
@@ -58,12 +80,11 @@ nlohmann::json hold(GuestDevices& devices, const Frontends& frontends,
   while (!stopped) {
     if (!look && !devices.wait(look_at_stopped_ms)) continue;
     look = false;
-    for (size_t i = 0; i < traffics.size(); ++i) {
-      traffics[i]->receive_some();
-      look |= frontends[i]->ask_events();
-    }
+    for (const auto& traffic : traffics) traffic->receive_some();
+    for (const auto& frontend : frontends)
+      for (const auto& queue : frontend->queues()) look |= queue->ask_events();
   }
-  return results_of(traffics);
+  return results_of(traffics, "vifs");
 }
 
 }  // namespace netback

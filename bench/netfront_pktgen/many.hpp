@@ -1,4 +1,4 @@
-// Many vifs of one guest in one thread, by turns.
+// Many vifs of one guest in one thread, or all queues of one, by turns.
 #pragma once
 
 #include <atomic>
@@ -14,6 +14,12 @@ using Frontends = std::vector<std::unique_ptr<Frontend>>;
 // finds, and "vifs": what each sent and had answered.
 nlohmann::json send_by_turns(const Frontends& frontends, const TrafficOptions& options,
                              const std::atomic<bool>& stopped);
+
+// Sends, receives, both or echoes on all queues of the one vif, until each is finished; a rate, a
+// count and the flows are each one's. The sums, and "queues": what each sent, had answered and
+// received.
+nlohmann::json run_queues(const Frontends& frontends, const TrafficOptions& options,
+                          const std::atomic<bool>& stopped);
 
 // Takes what comes and posts its buffers anew, asleep meanwhile, until `stopped`.
 nlohmann::json hold(GuestDevices& devices, const Frontends& frontends,

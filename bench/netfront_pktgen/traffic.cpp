@@ -15,8 +15,11 @@ namespace netback {
 namespace {
 
 constexpr uint32_t ip_at = 14, udp_at = ip_at + 20, number_at = udp_at + 8;
-constexpr uint32_t numbered_max = 1U << 26;  // what is remembered of numbers seen
-constexpr uint32_t polls_per_look = 4096;    // at the backend, a system call
+constexpr uint32_t polls_per_look = 4096;  // at the backend, a system call
+
+uint16_t be16(const uint8_t* at) {
+  return static_cast<uint16_t>(at[0] << 8 | at[1]);
+}
 
 void put_be16(uint8_t* at, uint32_t value) {
   at[0] = static_cast<uint8_t>(value >> 8);
@@ -30,9 +33,14 @@ uint8_t pattern(uint64_t number, uint32_t at) {
 
 }  // namespace
 
-Traffic::Traffic(Frontend& frontend, const TrafficOptions& options,
-                 const std::atomic<bool>& stopped, Tap* tap)
-    : frontend_(frontend), options_(options), stopped_(stopped), tap_(tap) {
+Traffic::Traffic(FrontQueue& queue, const TrafficOptions& options, const std::atomic<bool>& stopped,
+                 const QueuePart& part, Tap* tap)
+    : queue_(queue),
+      frontend_(queue.frontend()),
+      options_(options),
+      part_(part),
+      stopped_(stopped),
+      tap_(tap) {
   write_headers();
 }
 
@@ -79,9 +87,9 @@ void Traffic::pause() {
 uint32_t Traffic::take_buffers(size_t bytes, uint32_t* buffers) {
   const auto slots = static_cast<uint32_t>((bytes + netif::page_bytes - 1) / netif::page_bytes);
   for (uint32_t i = 0; i < slots; ++i) {
-    const int buffer = frontend_.take_buffer();
+    const int buffer = queue_.take_buffer();
     if (buffer < 0) {
-      while (i > 0) frontend_.give_buffer(buffers[--i]);
+      while (i > 0) queue_.give_buffer(buffers[--i]);
       return 0;
     }
     buffers[i] = static_cast<uint32_t>(buffer);
@@ -94,22 +102,23 @@ bool Traffic::put_whole(std::span<const uint8_t> frame, uint16_t flags,
                         const Segmentation& segmentation) {
   uint32_t buffers[frame_slots_max];
   const bool segmented = segmentation.segment_bytes > 0;
-  if (frontend_.free_slots() < frame_slots_max + 1) return false;
+  if (queue_.free_slots() < frame_slots_max + 1) return false;
   if (segmented) flags |= NETTXF_extra_info;
   const uint32_t slots = take_buffers(frame.size(), buffers);
   for (uint32_t i = 0; i < slots; ++i) {
     const auto piece = frame.subspan(i * netif::page_bytes);
     const auto here = static_cast<uint32_t>(std::min<size_t>(piece.size(), netif::page_bytes));
-    std::copy_n(piece.begin(), here, frontend_.from_guest_page(buffers[i]));
+    std::copy_n(piece.begin(), here, queue_.from_guest_page(buffers[i]));
     const bool last = i + 1 == slots;
-    frontend_.put(buffers[i], i == 0 ? static_cast<uint32_t>(frame.size()) : here,
-                  static_cast<uint16_t>((last ? 0 : NETTXF_more_data) | (i == 0 ? flags : 0)));
-    if (i == 0 && segmented) frontend_.put_segmentation(segmentation);
+    queue_.put(buffers[i], i == 0 ? static_cast<uint32_t>(frame.size()) : here,
+               static_cast<uint16_t>((last ? 0 : NETTXF_more_data) | (i == 0 ? flags : 0)));
+    if (i == 0 && segmented) queue_.put_segmentation(segmentation);
   }
   return slots > 0;
 }
 
-// A frame of the generator's. Each target has numbers of its own.
+// A frame of the generator's. Each target has numbers of its own, each queue every so manyth of
+// them, and flows of its own.
 bool Traffic::put_frame(uint64_t number) {
   if (options_.segment_bytes > 0) return put_tcp_frame();
   const auto* target = targets_.data();
@@ -117,27 +126,30 @@ bool Traffic::put_frame(uint64_t number) {
     target += number % targets_.size();
     number /= targets_.size();
   }
+  const uint32_t flow =
+      options_.flows > 1 ? static_cast<uint32_t>(number % options_.flows) : 0;  // as before
+  number = number * part_.count + part_.number;
   uint32_t buffers[frame_slots_max];
   const uint32_t slots = take_buffers(options_.bytes, buffers);
   for (uint32_t i = 0; i < slots; ++i) {
     const uint32_t from = i * netif::page_bytes;
     const uint32_t here = std::min(options_.bytes - from, netif::page_bytes);
-    uint8_t* bytes = frontend_.from_guest_page(buffers[i]);
+    uint8_t* bytes = queue_.from_guest_page(buffers[i]);
     if (options_.numbered)
       std::copy_n(&frame_[from], here, bytes);
     else if (i == 0)
       std::copy_n(frame_.data(), number_at, bytes);
     if (i == 0) {
       std::ranges::copy(*target, bytes);
-      if (options_.flows > 1)
-        put_be16(bytes + udp_at, 1024 + static_cast<uint32_t>(number % options_.flows));
+      if (options_.flows * part_.count > 1)
+        put_be16(bytes + udp_at, 1024 + part_.number * options_.flows + flow);
       std::copy_n(reinterpret_cast<const uint8_t*>(&number), sizeof(number), bytes + number_at);
     }
     for (uint32_t at = i == 0 ? number_at + 8 : 0; options_.numbered && at < here; ++at)
       bytes[at] = pattern(number, from + at);
     const bool last = i + 1 == slots;
-    frontend_.put(buffers[i], i == 0 ? options_.bytes : here,
-                  static_cast<uint16_t>((last ? 0 : NETTXF_more_data) | NETTXF_data_validated));
+    queue_.put(buffers[i], i == 0 ? options_.bytes : here,
+               static_cast<uint16_t>((last ? 0 : NETTXF_more_data) | NETTXF_data_validated));
   }
   return slots > 0;
 }
@@ -145,7 +157,7 @@ bool Traffic::put_frame(uint64_t number) {
 uint32_t Traffic::send_burst(uint32_t frames) {
   uint32_t put = 0;
   while (put < frames && put_frame(sent_)) ++put, ++sent_;
-  if (put > 0) frontend_.push_from_guest();
+  if (put > 0) queue_.push_from_guest();
   return put;
 }
 
@@ -156,7 +168,7 @@ void Traffic::note_warm_up() {
 }
 
 bool Traffic::send_due(double seconds) {
-  answered_ += frontend_.reap();
+  answered_ += queue_.reap();
   if (options_.warm_up > 0) note_warm_up();
   uint64_t burst = options_.burst;
   if (options_.count > 0) burst = std::min(burst, options_.count - sent_);
@@ -182,21 +194,21 @@ void Traffic::send() {
 
 void Traffic::wait_for_answers() {
   const double until = now() + 5;
-  while (frontend_.under_way() > 0 && now() < until && !frontend_.backend_closes()) {
-    answered_ += frontend_.reap();
+  while (queue_.under_way() > 0 && now() < until && !frontend_.backend_closes()) {
+    answered_ += queue_.reap();
     pause();
   }
 }
 
 bool Traffic::receive_some() {
-  Frontend::Received received;
+  FrontQueue::Received received;
   uint32_t posted = 0;
-  while (posted < options_.burst && frontend_.receive(received)) {
+  while (posted < options_.burst && queue_.receive(received)) {
     options_.tcp ? check_tcp(received) : check_slot(received);
-    frontend_.post(received.buffer);
+    queue_.post(received.buffer);
     ++posted;
   }
-  if (posted > 0) frontend_.push_to_guest();
+  if (posted > 0) queue_.push_to_guest();
   return posted > 0;
 }
 
@@ -212,15 +224,29 @@ void Traffic::both() {
     const bool sent = sending && send_some();
     const bool received = receive_some();
     if (!sent && !received) {
-      answered_ += frontend_.reap();
+      answered_ += queue_.reap();
       pause();
     }
   }
   wait_for_answers();
 }
 
+bool Traffic::step() {
+  const bool sends = options_.verb == Verb::send || options_.verb == Verb::both;
+  bool moved = false;
+  if (sends && !over(sent_)) moved = send_some();
+  answered_ += queue_.reap();
+  if (options_.verb == Verb::echo) return echo_some() || moved;
+  return receive_some() || moved;
+}
+
+bool Traffic::finished() {
+  if (options_.verb == Verb::both && options_.linger) return stopped_;
+  return over(options_.verb == Verb::send || options_.verb == Verb::both ? sent_ : received_);
+}
+
 // A frame's slots come one after the other.
-void Traffic::check_slot(const Frontend::Received& received) {
+void Traffic::check_slot(const FrontQueue::Received& received) {
   if (received.bytes < 0) {
     ++bad_status_;
     received_at_ = 0;
@@ -229,7 +255,7 @@ void Traffic::check_slot(const Frontend::Received& received) {
   const auto count = static_cast<uint32_t>(received.bytes);
   received_bytes_ += count;
   if (options_.numbered)
-    check_bytes(frontend_.to_guest_page(received.buffer) + received.offset, count);
+    check_bytes(queue_.to_guest_page(received.buffer) + received.offset, count);
   const bool last = (received.flags & NETRXF_more_data) == 0;
   received_at_ = last ? 0 : received_at_ + count;
   if (last) ++received_;
@@ -241,15 +267,13 @@ void Traffic::check_bytes(const uint8_t* bytes, uint32_t count) {
     if (count < number_at + 8) return;
     uint64_t number;
     std::copy_n(bytes + number_at, sizeof(number), reinterpret_cast<uint8_t*>(&number));
-    if (number >= numbered_max) {
+    if (number >= Numbers::end) {
       ++changed_;
       return;
     }
-    seen_.resize(std::max<size_t>(seen_.size(), number + 1));
-    if (seen_[number]) ++repeated_;
-    seen_[number] = true;
-    if (number < next_number_) ++reordered_;
-    next_number_ = std::max(next_number_, number + 1);
+    const auto verdict = part_.numbers->note(number, be16(bytes + udp_at));
+    repeated_ += verdict.repeated;
+    reordered_ += verdict.reordered;
     received_number_ = number;
   }
   if (received_number_ == numbered_never) return;
@@ -262,13 +286,13 @@ void Traffic::check_bytes(const uint8_t* bytes, uint32_t count) {
 }
 
 // Adds a slot to the frame that is being received; true when that was its last.
-bool Traffic::gather(const Frontend::Received& received) {
+bool Traffic::gather(const FrontQueue::Received& received) {
   if (received_at_ == 0) {
     gathered_.clear();
     gathered_flags_ = received.flags;
     gathered_segmentation_ = received.segmentation;
   }
-  const uint8_t* bytes = frontend_.to_guest_page(received.buffer) + received.offset;
+  const uint8_t* bytes = queue_.to_guest_page(received.buffer) + received.offset;
   if (received.bytes > 0) gathered_.insert(gathered_.end(), bytes, bytes + received.bytes);
   check_slot(received);
   return received.bytes > 0 && received_at_ == 0;
@@ -280,9 +304,9 @@ void Traffic::wait_until(double time) {
 }
 
 // Others may send to us, too.
-bool Traffic::carries(const Frontend::Received& received, uint64_t number) const {
+bool Traffic::carries(const FrontQueue::Received& received, uint64_t number) const {
   if (received.bytes < static_cast<int32_t>(number_at + sizeof(number))) return false;
-  const uint8_t* bytes = frontend_.to_guest_page(received.buffer) + received.offset;
+  const uint8_t* bytes = queue_.to_guest_page(received.buffer) + received.offset;
   const auto own = [&](const uint8_t* address) {
     return std::equal(address, address + 6, &frame_[6]);
   };
@@ -292,27 +316,27 @@ bool Traffic::carries(const Frontend::Received& received, uint64_t number) const
 }
 
 void Traffic::ping() {
-  Frontend::Received received;
+  FrontQueue::Received received;
   while (!over(sent_)) {
     const double began = now();
     send_burst(1);
     bool back = false, answer = false;
     while (!back && now() - began < 1) {
       bool any = false;
-      while (frontend_.receive(received)) {
+      while (queue_.receive(received)) {
         any = true;
         if (received_at_ == 0) answer = carries(received, sent_ - 1);
         check_slot(received);
-        frontend_.post(received.buffer);
+        queue_.post(received.buffer);
         back |= answer && received_at_ == 0;
       }
       if (back) round_trips_.add(static_cast<uint64_t>((now() - began) * 1e9));
       if (any)
-        frontend_.push_to_guest();
+        queue_.push_to_guest();
       else
         pause();
     }
-    answered_ += frontend_.reap();
+    answered_ += queue_.reap();
     if (options_.rate > 0) wait_until(began + 1.0 / double(options_.rate));
   }
   wait_for_answers();

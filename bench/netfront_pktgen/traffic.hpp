@@ -3,12 +3,14 @@
 
 #include <array>
 #include <atomic>
+#include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "bench/netfront_pktgen/histogram.hpp"
+#include "bench/netfront_pktgen/numbers.hpp"
 #include "bench/netfront_pktgen/tap.hpp"
 #include "bench/netfront_pktgen/tcp_stream.hpp"
 #include "lib/netfront/frontend.hpp"
@@ -36,16 +38,27 @@ struct TrafficOptions {
   bool unchanged = false;  // echo leaves the addresses as they are
 };
 
+// Which of a vif's queues it is, and the numbers that have come by all of them.
+struct QueuePart {
+  uint32_t number = 0, count = 1;
+  std::shared_ptr<Numbers> numbers = std::make_shared<Numbers>();
+};
+
+// What goes through one queue of a vif.
 class Traffic {
  public:
   // `tap`: of the verb of that name.
-  Traffic(Frontend& frontend, const TrafficOptions& options, const std::atomic<bool>& stopped,
-          Tap* tap = nullptr);
+  Traffic(FrontQueue& queue, const TrafficOptions& options, const std::atomic<bool>& stopped,
+          const QueuePart& part = {}, Tap* tap = nullptr);
   // Until the count, the time or `stopped`. "faults" are answers and frames that should not be.
   nlohmann::json run();
 
-  // The same piece by piece, for many vifs by turns. The time starts now.
+  // The same piece by piece, for many vifs or queues by turns. The time starts now.
   void begin();
+  // Some frames of `send`, `receive`, `both` or `echo`; false: nothing moved.
+  bool step();
+  // Whether that is all.
+  bool finished();
   // A burst if a whole one is due `seconds` later; false: nothing was sent.
   bool send_due(double seconds);
   bool receive_some();  // false: nothing was there
@@ -63,6 +76,7 @@ class Traffic {
   void receive();
   void both();
   void echo();
+  bool echo_some();
   void ping();
   void tap();
   bool to_tap();
@@ -79,14 +93,16 @@ class Traffic {
                  const Segmentation& segmentation = {});
   bool put_tcp_frame();
   void reflect();
-  void check_slot(const Frontend::Received& received);
+  void check_slot(const FrontQueue::Received& received);
   void check_bytes(const uint8_t* bytes, uint32_t count);
-  void check_tcp(const Frontend::Received& received);
-  bool gather(const Frontend::Received& received);
-  bool carries(const Frontend::Received& received, uint64_t number) const;
+  void check_tcp(const FrontQueue::Received& received);
+  bool gather(const FrontQueue::Received& received);
+  bool carries(const FrontQueue::Received& received, uint64_t number) const;
 
-  Frontend& frontend_;
+  FrontQueue& queue_;
+  Frontend& frontend_;  // that has it
   const TrafficOptions options_;
+  const QueuePart part_;
   const std::atomic<bool>& stopped_;
   Tap* const tap_;
   double started_ = 0, steady_since_ = 0;
@@ -95,9 +111,7 @@ class Traffic {
   uint64_t sent_ = 0, answered_ = 0, received_ = 0, received_bytes_ = 0;
   uint64_t answered_cold_ = 0;            // when the warm-up ended
   uint64_t bursts_ = 0, cut_bursts_ = 0;  // the second: found too few free slots
-  uint64_t next_number_ = 0, reordered_ = 0, changed_ = 0, bad_status_ = 0;
-  std::vector<bool> seen_;  // numbers received
-  uint64_t repeated_ = 0;
+  uint64_t reordered_ = 0, repeated_ = 0, changed_ = 0, bad_status_ = 0;
   // The frame that is being received, slot by slot.
   uint32_t received_at_ = 0;  // bytes of it so far
   uint64_t received_number_ = numbered_never;

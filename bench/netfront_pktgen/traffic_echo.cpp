@@ -6,21 +6,22 @@
 namespace netback {
 
 void Traffic::echo() {
-  Frontend::Received received;
-  while (!over(received_)) {
-    bool any = false;
-    while (frontend_.receive(received)) {
-      any = true;
-      if (gather(received)) reflect();
-      frontend_.post(received.buffer);
-    }
-    answered_ += frontend_.reap();
-    if (any)
-      frontend_.push_to_guest();
-    else
-      pause();
-  }
+  while (!over(received_))
+    if (!echo_some()) pause();
   wait_for_answers();
+}
+
+bool Traffic::echo_some() {
+  FrontQueue::Received received;
+  bool any = false;
+  while (queue_.receive(received)) {
+    any = true;
+    if (gather(received)) reflect();
+    queue_.post(received.buffer);
+  }
+  answered_ += queue_.reap();
+  if (any) queue_.push_to_guest();
+  return any;
 }
 
 // Copied: a buffer of one ring cannot go into the other.
@@ -28,11 +29,11 @@ void Traffic::reflect() {
   if (!options_.unchanged)
     std::swap_ranges(gathered_.begin(), gathered_.begin() + 6, gathered_.begin() + 6);
   while (!put_whole(gathered_, NETTXF_data_validated, gathered_segmentation_) && !over(received_)) {
-    answered_ += frontend_.reap();
+    answered_ += queue_.reap();
     pause();
   }
   ++sent_;
-  frontend_.push_from_guest();
+  queue_.push_from_guest();
 }
 
 }  // namespace netback

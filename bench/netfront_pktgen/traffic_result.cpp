@@ -9,15 +9,15 @@ namespace netback {
 
 nlohmann::json Traffic::result() const {
   const double seconds = now() - started_;
-  const uint64_t unanswered = frontend_.under_way();
-  const uint64_t faults = frontend_.errors() + frontend_.bad_answers() + bad_status_ + changed_ +
+  const uint64_t unanswered = queue_.under_way();
+  const uint64_t faults = queue_.errors() + queue_.bad_answers() + bad_status_ + changed_ +
                           repeated_ + reordered_ + (frontend_.backend_closes() ? 0 : unanswered);
   nlohmann::json result{{"seconds", seconds},
                         {"sent", sent_},
                         {"answered", answered_},
-                        {"errors", frontend_.errors()},
+                        {"errors", queue_.errors()},
                         {"unanswered", unanswered},
-                        {"bad_answers", frontend_.bad_answers()},
+                        {"bad_answers", queue_.bad_answers()},
                         {"bursts", bursts_},
                         {"cut_bursts", cut_bursts_},
                         {"received", received_},
@@ -36,7 +36,7 @@ nlohmann::json Traffic::result() const {
     result["changed"] = changed_;
     result["repeated"] = repeated_;
     result["reordered"] = reordered_;
-    result["missing"] = next_number_ - (received_ - repeated_);
+    if (part_.number == 0) result["missing"] = part_.numbers->missing();  // of all queues
   }
   if (options_.tcp) {
     result["changed"] = changed_;

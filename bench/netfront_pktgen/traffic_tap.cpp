@@ -7,23 +7,23 @@ namespace netback {
 void Traffic::tap() {
   while (!over(sent_)) {
     bool moved = to_tap();
-    answered_ += frontend_.reap();
+    answered_ += queue_.reap();
     moved |= from_tap();
     if (!moved) frontend_.wait(10, frame_waits_ ? -1 : tap_->fd());
   }
 }
 
 bool Traffic::to_tap() {
-  Frontend::Received received;
+  FrontQueue::Received received;
   bool any = false;
-  while (frontend_.receive(received)) {
+  while (queue_.receive(received)) {
     any = true;
     if (gather(received) &&
         !tap_->write(gathered_, gathered_flags_ & NETRXF_csum_blank, gathered_segmentation_))
       ++tap_refused_;
-    frontend_.post(received.buffer);
+    queue_.post(received.buffer);
   }
-  if (any) frontend_.push_to_guest();
+  if (any) queue_.push_to_guest();
   return any;
 }
 
@@ -38,7 +38,7 @@ bool Traffic::from_tap() {
     any = true;
     ++sent_;
   }
-  if (any) frontend_.push_from_guest();
+  if (any) queue_.push_from_guest();
   return any;
 }
 

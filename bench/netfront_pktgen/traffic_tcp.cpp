@@ -7,7 +7,7 @@ namespace netback {
 
 bool Traffic::put_tcp_frame() {
   // The stream goes on only with frames that are sent.
-  if (frontend_.free_slots() < frame_slots_max + 1 || frontend_.free_buffers() < frame_slots_max)
+  if (queue_.free_slots() < frame_slots_max + 1 || queue_.free_buffers() < frame_slots_max)
     return false;
   const bool ipv6 = options_.ipv6;
   std::array<uint8_t, 6> from;
@@ -19,7 +19,7 @@ bool Traffic::put_tcp_frame() {
                     ipv6 ? uint8_t{XEN_NETIF_GSO_TYPE_TCPV6} : uint8_t{XEN_NETIF_GSO_TYPE_TCPV4}});
 }
 
-void Traffic::check_tcp(const Frontend::Received& received) {
+void Traffic::check_tcp(const FrontQueue::Received& received) {
   if (!gather(received)) return;
   longest_ = std::max<uint64_t>(longest_, gathered_.size());
   if (gathered_segmentation_.segment_bytes > 0) ++segmented_;

@@ -45,23 +45,23 @@ Result<netif::ControlResponse> ControlChannel::ask(uint16_t type, uint32_t data0
   return response;
 }
 
-Result<netif::ControlResponse> ControlChannel::ask(uint16_t type,
+Result<netif::ControlResponse> ControlChannel::ask(uint16_t type, uint32_t queue,
                                                    std::span<netif::StaticGrant> list) {
   auto* shared = reinterpret_cast<netif::StaticGrant*>(pages_ + netif::page_bytes);
   std::ranges::copy(list, shared);
-  auto response = ask(type, 0, references_[1], static_cast<uint32_t>(list.size()));
+  auto response = ask(type, queue, references_[1], static_cast<uint32_t>(list.size()));
   std::copy_n(shared, list.size(), list.begin());
   return response;
 }
 
-Status ControlChannel::stage(std::span<netif::StaticGrant> list) {
-  auto room = ask(XEN_NETIF_CTRL_TYPE_GET_GREF_MAPPING_SIZE, 0, 0, 0);
+Status ControlChannel::stage(uint32_t queue, std::span<netif::StaticGrant> list) {
+  auto room = ask(XEN_NETIF_CTRL_TYPE_GET_GREF_MAPPING_SIZE, queue, 0, 0);
   if (!room) return room.error();
   const netif::ControlResponse answer = room.value();
   if (answer.status != XEN_NETIF_CTRL_STATUS_SUCCESS || answer.data < list.size()) return Done{};
   while (!list.empty()) {
     const auto part = list.first(std::min<size_t>(list.size(), netif::static_grants_per_list));
-    auto added = ask(XEN_NETIF_CTRL_TYPE_ADD_GREF_MAPPING, part);
+    auto added = ask(XEN_NETIF_CTRL_TYPE_ADD_GREF_MAPPING, queue, part);
     if (!added) return added.error();
     if (const uint32_t status = added.value().status; status != XEN_NETIF_CTRL_STATUS_SUCCESS)
       return Error{fmt::format("the backend did not map {} pages: status {}", part.size(), status)};

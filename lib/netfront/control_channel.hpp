@@ -26,10 +26,12 @@ class ControlChannel {
 
   // What the request is, is the caller's: lies included. No answer in time is an error.
   Result<netif::ControlResponse> ask(uint16_t type, uint32_t data0, uint32_t data1, uint32_t data2);
-  // ADD_GREF_MAPPING or DEL_GREF_MAPPING of a list that fits a page. Statuses come back in `list`.
-  Result<netif::ControlResponse> ask(uint16_t type, std::span<netif::StaticGrant> list);
-  // Has the backend map these; a backend that cannot keep so many leaves it.
-  Status stage(std::span<netif::StaticGrant> list);
+  // ADD_GREF_MAPPING or DEL_GREF_MAPPING of a list that fits a page, for a queue by number.
+  // Statuses come back in `list`.
+  Result<netif::ControlResponse> ask(uint16_t type, uint32_t queue,
+                                     std::span<netif::StaticGrant> list);
+  // Has the backend map these for a queue; a backend that cannot keep so many leaves it.
+  Status stage(uint32_t queue, std::span<netif::StaticGrant> list);
   uint32_t staged_pages() const { return staged_pages_; }
 
  private:
