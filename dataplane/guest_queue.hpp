@@ -121,5 +121,6 @@ struct GuestQueue {
   QueueCounters counters = {};
   std::atomic<bool> stalled = false;
 };
+static_assert(sizeof(GuestQueue) <= 5 * 1024, "what README.md says of queues-max");
 
 }  // namespace netback
