@@ -66,6 +66,7 @@ Status Connection::open_queue(Grants& grants, EventChannels& events, const Vif& 
       .domain = vif.domain,
       .from_guest_port = from_port,
       .to_guest_port = split ? lent.to_guest_port.port() : from_port,
+      .multicast = &multicast_,
       .number = number,
       .from_guest = std::move(from_guest).value(),
       .to_guest = std::move(to_guest).value(),

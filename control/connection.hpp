@@ -39,6 +39,9 @@ class Connection {
   std::span<GuestQueue* const> queues() const { return queues_; }
   GuestQueue& queue(uint32_t number = 0) const { return *queues_[number]; }
   const VifSettings& settings() const { return settings_; }
+  // The groups that the guest has joined: its workers amend them.
+  MulticastGroups& multicast() { return multicast_; }
+  const MulticastGroups& multicast() const { return multicast_; }
 
   // The shared indices as they are now, for people; nothing when the guest wrote nonsense.
   std::optional<FromGuestRing::Indices> from_guest_indices(uint32_t queue = 0) const;
@@ -61,6 +64,7 @@ class Connection {
   static void answer_left_over(GuestQueue& queue, EventChannels& events);
 
   VifSettings settings_;
+  MulticastGroups multicast_;
   std::vector<Lent> lent_;  // by queue number
   std::vector<GuestQueue*> queues_;
 };

@@ -134,6 +134,7 @@ Status read_features(const ReadKey& guest, Agreement& agreement) {
       {keys::feature_rx_notify, &agreement.notifies_of_buffers},
       {keys::feature_gso_tcpv4, &gso_tcpv4},
       {keys::feature_gso_tcpv6, &gso_tcpv6},
+      {keys::request_multicast_control, &agreement.multicast_control},
   };
   for (const auto& [key, feature] : features) {
     if (auto read = read_feature(guest, key, *feature); !read) return read;
@@ -158,6 +159,8 @@ const std::vector<std::pair<std::string, std::string>>& offered_features() {
       {keys::feature_gso_tcpv6, "1"},
       {keys::feature_split_event_channels, "1"},
       {keys::feature_ctrl_ring, "1"},
+      {keys::feature_multicast_control, "1"},
+      {keys::feature_dynamic_multicast_control, "1"},
   };
   return features;
 }

@@ -38,6 +38,7 @@ struct Agreement {
   bool takes_gso_tcpv4 = false;      // feature-gso-tcpv4, with feature-sg and blank checksums
   bool takes_gso_tcpv6 = false;      // feature-gso-tcpv6, the same
   bool notifies_of_buffers = false;  // feature-rx-notify
+  bool multicast_control = false;    // request-multicast-control, as it is now
 };
 
 // `queues_max`: what the guest was offered (multi-queue-max-queues). One queue's keys are the

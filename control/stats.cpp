@@ -45,6 +45,16 @@ Json queue_json(const Connection& connection, uint32_t number) {
           {"ring_to_guest", ring_json(connection.to_guest_indices(number))}};
 }
 
+Json groups_json(const MulticastGroups& groups) {
+  Json all = Json::array();
+  for (const rte_ether_addr& group : groups.joined()) {
+    char text[RTE_ETHER_ADDR_FMT_SIZE];
+    rte_ether_format_addr(text, sizeof text, &group);
+    all.push_back(text);
+  }
+  return all;
+}
+
 Json connection_json(const VifSession& vif) {
   const Connection& connection = *vif.connection();
   const VifSettings& settings = connection.settings();
@@ -58,6 +68,8 @@ Json connection_json(const VifSession& vif) {
           {"takes_gso_tcpv6", settings.takes_gso_tcpv6},
           {"stall_ms", settings.stall_ms},
           {"staged_pages", vif.control_ring() ? vif.control_ring()->staged_pages() : 0},
+          {"multicast_control", vif.multicast()->state()},
+          {"multicast_groups", groups_json(connection.multicast())},
           {"queues", queues}};
 }
 

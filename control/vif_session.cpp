@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "control/quote.hpp"
 #include "control/startup.hpp"
 #include "lib/base/log.hpp"
 #include "lib/xen/number.hpp"
@@ -44,6 +45,7 @@ VifSession::VifSession(VifWorld& world, const VifId& id, std::string directory, 
 
 VifSession::~VifSession() {
   NETBACK_CHECK(!busy_);  // or an ack would call into nothing
+  if (multicast_) world_.store.unwatch(multicast_path(), "frontend:" + id_.text());
   world_.store.unwatch(frontend_ + "/state", "frontend:" + id_.text());
 }
 
@@ -148,6 +150,7 @@ void VifSession::advance() {
   if (busy_ || draining_) return;
   // Once: what others write meanwhile makes events, and a thousand vifs make many round trips.
   gather();
+  look_at_multicast();
   for (int i = 0; i < steps_at_once; ++i) {
     if (plan_is_due()) make_plan();
     gather_own();
@@ -189,6 +192,7 @@ Status VifSession::connect(bool resume) {
       queues_offered());
   if (!agreement) return agreement.error();
   if (Status status = connect(Result(agreement).value(), resume); !status) return status;
+  watch_multicast(Result(agreement).value().multicast_control, resume);
   world_.forwarding.add({.queue = &connection_->queue(),
                          .port = plan_->port->queue().port,
                          .mac = plan_->queue.mac,
@@ -199,6 +203,30 @@ Status VifSession::connect(bool resume) {
             plan_->port->config().name, queues, queues == 1 ? "" : "s");
   show_link();
   return Done{};
+}
+
+std::string VifSession::multicast_path() const {
+  return fmt::format("{}/{}", frontend_, keys::request_multicast_control);
+}
+
+// The watch's first event makes up for what the guest wrote since `requested` was read.
+void VifSession::watch_multicast(bool requested, bool resume) {
+  const std::string& directory = world_.state_directory;
+  multicast_ = std::make_unique<MulticastControl>(
+      connection_->multicast(), plan_->settings.rx_filter.value,
+      directory.empty() ? "" : fmt::format("{}/multicast-{}", directory, id_.text()));
+  multicast_->begin(requested, resume);
+  blamed_for_multicast_ = false;
+  const Status watched = world_.store.watch(multicast_path(), "frontend:" + id_.text());
+  if (!watched) log::error("vif {}: {}", id_.text(), watched.error().message);
+}
+
+void VifSession::look_at_multicast() {
+  if (!multicast_) return;
+  const auto text = world_.store.read(multicast_path());
+  if (multicast_->request(text) || std::exchange(blamed_for_multicast_, true)) return;
+  log::warn("vif {}: {} is neither 0 nor 1: {}: all multicast groups go to the guest", id_.text(),
+            keys::request_multicast_control, in_quotes(*text));
 }
 
 // The rings and channels, all or none.
@@ -246,6 +274,9 @@ void VifSession::disconnect(bool drain) {
 void VifSession::detached(bool drain) {
   if (control_ring_ && !drain) control_ring_->forget();
   control_ring_.reset();
+  world_.store.unwatch(multicast_path(), "frontend:" + id_.text());
+  drain ? multicast_->keep() : multicast_->forget();
+  multicast_.reset();
   connection_.reset();
   busy_ = false;
   log::info("vif {}: disconnected", id_.text());

@@ -11,6 +11,7 @@
 #include "control/control_ring.hpp"
 #include "control/forwarding.hpp"
 #include "control/loop.hpp"
+#include "control/multicast_control.hpp"
 #include "control/vif.hpp"
 #include "control/vif_plan.hpp"
 #include "control/worker_link.hpp"
@@ -65,6 +66,7 @@ class VifSession {
   const std::optional<VifPlan>& plan() const { return plan_; }
   const Connection* connection() const { return connection_.get(); }
   const ControlRing* control_ring() const { return control_ring_.get(); }
+  const MulticastControl* multicast() const { return multicast_.get(); }
   const std::string& error() const { return error_; }
   std::string_view state() const;
   // How long the next InitWait waits yet; zero: not at all.
@@ -81,6 +83,9 @@ class VifSession {
   Status connect(const Agreement& agreement, bool resume);
   void disconnect(bool drain);
   void detached(bool drain);
+  void watch_multicast(bool requested, bool resume);
+  void look_at_multicast();
+  std::string multicast_path() const;
   uint32_t queues_offered() const;
   bool write_state(XenbusState state, bool offer);
   void refuse(const Error& error);
@@ -96,7 +101,9 @@ class VifSession {
   VifIdentity identity_;
   std::optional<VifPlan> plan_;
   std::unique_ptr<Connection> connection_;
-  std::unique_ptr<ControlRing> control_ring_;  // of that connection; none if the guest has none
+  std::unique_ptr<ControlRing> control_ring_;    // of that connection; none if the guest has none
+  std::unique_ptr<MulticastControl> multicast_;  // of that connection
+  bool blamed_for_multicast_ = false;            // for a request that is neither 0 nor 1
   VifFacts facts_;
 
   bool domain_known_ = false;  // xenstored had it when we looked first

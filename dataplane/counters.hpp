@@ -48,6 +48,7 @@ namespace netback {
   X(to_guest_cut_frames, "GSO frames cut into segments, as the guest takes none")                  \
   X(to_guest_copy_calls, "grant-copy calls that carried slots of this queue")                      \
   X(to_guest_copy_slots, "slots carried by those calls, all queues of the worker together")        \
+  X(to_guest_multicast_filtered_frames, "frames of groups that the guest has not joined")          \
   X(to_guest_staged_copies, "copies to pages of the guest that are mapped: no hypercall")          \
   X(to_guest_notifications, "times the guest was notified of frames")                              \
   X(to_guest_drop_backlog_full_frames, "the backlog was full")                                     \

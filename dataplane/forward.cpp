@@ -21,10 +21,14 @@ struct Way {
   bool operator==(const Way&) const = default;
 };
 
-Way way_of(const rte_mbuf* frame) {
+uint64_t destination_of(const rte_mbuf* frame) {
   uint64_t head;  // of the Ethernet header: the destination comes first
   std::memcpy(&head, rte_pktmbuf_mtod(frame, const void*), sizeof head);
-  return {frame->port, rte_le_to_cpu_64(head) & 0xffff'ffff'ffff};
+  return rte_le_to_cpu_64(head) & 0xffff'ffff'ffff;
+}
+
+Way way_of(const rte_mbuf* frame) {
+  return {frame->port, destination_of(frame)};
 }
 
 size_t row_length(std::span<rte_mbuf* const> frames) {
@@ -75,7 +79,8 @@ class Forwarding {
       drop(frame, source.counters, QueueCounter::from_guest_drop_to_sender_frames);
   }
 
-  // Broadcast and multicast: the port and all other vifs.
+  // Broadcast and multicast: the port and all other vifs; but a group's frames only those that take
+  // all groups, or have joined it.
   void flood(const ForwardTable::Segment& segment, rte_mbuf* frame) {
     show(segment.vifs, frame, nullptr);
     if (from_vif(frame)) return to_port(*segment.port, {&frame, 1});
@@ -100,16 +105,25 @@ class Forwarding {
       return show_cut(takers, frame, owner);
     for (GuestQueue* queue : takers) {
       if (queue == sender(frame) || queue == owner) continue;
+      if (!takes_group_of(*queue, frame)) {
+        queue->counters.add(QueueCounter::to_guest_multicast_filtered_frames);
+        continue;
+      }
       if (checksum_blank(frame)) complete_checksum(frame);
       rte_mbuf* shared = share(frame);
       to_vif(*queue, {&shared, 1});
     }
   }
 
+  // Whether its guest has joined the frame's group, if it says which it joins.
+  static bool takes_group_of(const GuestQueue& queue, const rte_mbuf* frame) {
+    return queue.multicast == nullptr || queue.multicast->takes(destination_of(frame));
+  }
+
   void show_cut(std::span<GuestQueue* const> takers, const rte_mbuf* frame,
                 const GuestQueue* owner) {
     const auto takes = [&](const GuestQueue* queue) {
-      return queue != sender(frame) && queue != owner;
+      return queue != sender(frame) && queue != owner && takes_group_of(*queue, frame);
     };
     if (std::ranges::none_of(takers, takes)) return;
     Segments segments;

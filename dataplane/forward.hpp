@@ -1,5 +1,6 @@
 // Where each frame goes: to the vif with its destination address, to all for broadcast and
-// multicast, else to the port; never back to its sender, who is known by identity, not by address.
+// multicast (only of joined groups, for guests that say which), else to the port; never back to its
+// sender, who is known by identity, not by address.
 #pragma once
 
 #include "dataplane/forward_table.hpp"

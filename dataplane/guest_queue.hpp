@@ -13,6 +13,7 @@
 #include "dataplane/counters.hpp"
 #include "dataplane/frame.hpp"
 #include "dataplane/limits.hpp"
+#include "dataplane/multicast_groups.hpp"
 #include "lib/xen/ring.hpp"
 #include "lib/xen/staging_table.hpp"
 
@@ -90,7 +91,8 @@ struct GuestQueue {
   uint16_t domain;
   evtchn_port_t from_guest_port;  // our ends; one and the same without split event channels
   evtchn_port_t to_guest_port;
-  uint16_t number = 0;  // among the vif's queues, below limits::vif_queues_max
+  MulticastGroups* multicast = nullptr;  // of its vif, all queues together; null: not offered
+  uint16_t number = 0;                   // among the vif's queues, below limits::vif_queues_max
   // All queues of the vif, by number, this one included; empty: it is the only one.
   std::span<GuestQueue* const> siblings = {};
 

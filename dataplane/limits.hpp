@@ -61,6 +61,9 @@ static_assert(ports_max + queues_max <= UINT16_MAX, "mbuf->port names a port or 
 inline constexpr uint32_t frame_batch_max = 256;  // what passes through forward at once
 static_assert(frame_batch_max >= turn_slots_max + port_burst_frames * port_bursts_per_turn);
 
+// Of one vif: as many as Linux keeps (drivers/net/xen-netback XEN_NETBK_MCAST_MAX).
+inline constexpr uint32_t multicast_groups_max = 64;
+
 inline constexpr uint32_t backlog_frames_max = 512;  // of a vif, however many queues it has
 // What a dead guest may hold of the pool, as if all its frames were short: 1 MiB, as much as the
 // 256 pages of its ring. A GSO frame of 64 KiB takes 32 buffers.

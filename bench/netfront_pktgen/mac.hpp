@@ -6,7 +6,9 @@
 #include <cstdint>
 #include <cstdio>
 #include <iterator>
+#include <sstream>
 #include <string>
+#include <vector>
 
 namespace netback {
 
@@ -18,6 +20,14 @@ inline std::array<uint8_t, 6> read_mac(const std::string& text) {
   std::array<uint8_t, 6> mac;
   std::copy(std::begin(bytes), std::end(bytes), mac.begin());
   return mac;
+}
+
+// Several, with commas between.
+inline std::vector<std::array<uint8_t, 6>> read_macs(const std::string& text) {
+  std::vector<std::array<uint8_t, 6>> all;
+  std::istringstream parts(text);
+  for (std::string part; std::getline(parts, part, ',');) all.push_back(read_mac(part));
+  return all;
 }
 
 }  // namespace netback

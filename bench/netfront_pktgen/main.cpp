@@ -49,6 +49,8 @@ void add_vif_options(CLI::App& app, FrontendOptions& frontend, uint32_t& vifs) {
   app.add_flag("!--no-ipv6-csum-offload", frontend.ipv6_csum_offload,
                "take no blank IPv6 checksums");
   app.add_flag("!--no-gso", frontend.gso, "take no TCP frames that stand for several");
+  app.add_flag("--multicast-control", frontend.multicast_control,
+               "take frames only of the multicast groups that it joins");
   app.add_flag("--staging", frontend.staging, "have the backend keep all pages mapped, if it can");
   app.add_flag("--spoil", frontend.spoil_answered, "overwrite each page that has been answered");
 }
@@ -60,6 +62,11 @@ void add_options(CLI::App& app, TrafficOptions& traffic, TapOptions& tap) {
                  "sends: count steady_answered in steady_seconds from so many seconds on")
       ->capture_default_str();
   app.add_option("--count", traffic.count, "stop after this many frames; 0: never")
+      ->capture_default_str();
+  app.add_option("--join", traffic.groups, "multicast groups to join first; several, with commas")
+      ->check(CLI::Validator(check_macs, "MAC"));
+  app.add_option("--leave-after", traffic.leave_after,
+                 "receive: leave them again after so many frames; 0: never")
       ->capture_default_str();
   app.add_flag("--events", traffic.events, "sleep until the backend notifies; else poll");
   app.add_flag("--numbered", traffic.numbered, "frames carry a number and a pattern, checked");

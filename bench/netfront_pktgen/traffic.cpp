@@ -6,7 +6,6 @@
 #include <chrono>
 #include <cstring>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <thread>
 
 #include "bench/netfront_pktgen/mac.hpp"
@@ -47,9 +46,8 @@ Traffic::Traffic(FrontQueue& queue, const TrafficOptions& options, const std::at
 // Ethernet, IPv4 with its checksum, UDP without one: what pktgen sends.
 void Traffic::write_headers() {
   frame_.assign(options_.bytes, 0);
-  std::istringstream targets(options_.to);
-  for (std::string target; std::getline(targets, target, ',');)
-    targets_.push_back(read_mac(target));
+  targets_ = read_macs(options_.to);
+  groups_ = read_macs(options_.groups);
   std::ranges::copy(read_mac(frontend_.mac()), &frame_[6]);
   put_be16(&frame_[12], 0x0800);
   uint8_t* ip = &frame_[ip_at];
@@ -213,8 +211,25 @@ bool Traffic::receive_some() {
 }
 
 void Traffic::receive() {
-  while (!over(received_))
+  bool leaves = options_.leave_after > 0;
+  while (!over(received_)) {
     if (!receive_some()) pause();
+    if (!leaves || received_ < options_.leave_after) continue;
+    leaves = false;
+    ask_for_groups(XEN_NETIF_EXTRA_TYPE_MCAST_DEL);
+  }
+}
+
+// In order, and answered when it returns.
+void Traffic::ask_for_groups(uint8_t type) {
+  if (groups_.empty()) return;
+  for (const auto& group : groups_)
+    while (!queue_.put_group(type, group) && !frontend_.backend_closes()) {
+      queue_.push_from_guest();
+      wait_for_answers();
+    }
+  queue_.push_from_guest();
+  wait_for_answers();
 }
 
 void Traffic::both() {
@@ -370,6 +385,7 @@ nlohmann::json Traffic::run() {
 }
 
 void Traffic::begin() {
+  ask_for_groups(XEN_NETIF_EXTRA_TYPE_MCAST_ADD);
   started_ = now();
 }
 

@@ -29,6 +29,8 @@ struct TrafficOptions {
   double seconds = 0;
   double warm_up = 0;  // send: seconds after which steady_answered and steady_seconds begin
   std::string to = "ff:ff:ff:ff:ff:ff";  // or several, with commas between: by turns
+  std::string groups;                    // multicast groups to join at the start, as `to` has them
+  uint64_t leave_after = 0;              // receive: leave them after so many frames; 0: never
   bool numbered = false;
   uint32_t segment_bytes = 0;  // send: TCP frames, to be cut into segments with so much payload
   bool ipv6 = false;           // those are over IPv6
@@ -88,6 +90,7 @@ class Traffic {
   uint32_t send_burst(uint32_t frames);
   bool put_frame(uint64_t number);
   void write_headers();
+  void ask_for_groups(uint8_t type);
   uint32_t take_buffers(size_t bytes, uint32_t* buffers);
   bool put_whole(std::span<const uint8_t> frame, uint16_t flags,
                  const Segmentation& segmentation = {});
@@ -107,7 +110,7 @@ class Traffic {
   Tap* const tap_;
   double started_ = 0, steady_since_ = 0;
   std::vector<uint8_t> frame_;  // as sent, number and receiver excepted
-  std::vector<std::array<uint8_t, 6>> targets_;
+  std::vector<std::array<uint8_t, 6>> targets_, groups_;
   uint64_t sent_ = 0, answered_ = 0, received_ = 0, received_bytes_ = 0;
   uint64_t answered_cold_ = 0;            // when the warm-up ended
   uint64_t bursts_ = 0, cut_bursts_ = 0;  // the second: found too few free slots

@@ -31,7 +31,12 @@ bool is_number(const std::string& cell) {
 std::string cell_text(const Json& value) {
   if (value.is_string()) return value.get<std::string>();
   if (value.is_boolean()) return value.get<bool>() ? "yes" : "no";
-  if (value.is_null()) return "-";
+  if (value.is_null() || value == Json::array()) return "-";
+  if (value.is_array()) {
+    std::string cells;
+    for (const Json& one : value) cells += (cells.empty() ? "" : " ") + cell_text(one);
+    return cells;
+  }
   return value.dump();
 }
 

@@ -43,9 +43,11 @@ struct GuestFrame {
   uint16_t bytes;       // of the whole frame
   uint16_t gso_bytes;   // payload of one segment
   uint8_t flags;        // NETTXF_* of the first slot
-  // from_guest_frames: a frame on its way. from_guest_multicast_*: a request that is only answered.
-  // Everything else: the named drop.
+  // from_guest_frames: a frame on its way. from_guest_multicast_answered: no frame but a request to
+  // amend the vif's groups, which is done, or refused, as it is answered. Everything else: the
+  // named drop.
   QueueCounter verdict;
+  bool asks_for_groups() const { return verdict == QueueCounter::from_guest_multicast_answered; }
   bool good() const { return verdict == QueueCounter::from_guest_frames; }
   bool gso() const { return gso_type != XEN_NETIF_GSO_TYPE_NONE; }
 };

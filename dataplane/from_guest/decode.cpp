@@ -25,7 +25,7 @@ bool crosses_page(const netif::FromGuestRequest& slot, uint32_t bytes) {
 // The extra-info slots behind the first one: checks them and notes what they ask for.
 Decoded decode_extras(std::span<const FromGuestSlot> slots, bool ends_at_producer,
                       const VifSettings& settings, GuestFrame& frame) {
-  bool more = true;
+  bool more = true, asks_for_groups = false;
   while (more) {
     if (frame.extra_count == limits::extra_slots_max) return violation(Violation::too_many_extras);
     if (frame.slot_count == slots.size())
@@ -44,11 +44,9 @@ Decoded decode_extras(std::span<const FromGuestSlot> slots, bool ends_at_produce
                                                          : settings.gso_tcpv6_offered))
           frame.verdict = QueueCounter::from_guest_drop_gso_not_offered_frames;
         break;
-      case XEN_NETIF_EXTRA_TYPE_MCAST_ADD:  // not offered before multicast control is built
-        frame.verdict = QueueCounter::from_guest_multicast_refused;
-        break;
+      case XEN_NETIF_EXTRA_TYPE_MCAST_ADD:
       case XEN_NETIF_EXTRA_TYPE_MCAST_DEL:
-        frame.verdict = QueueCounter::from_guest_multicast_answered;
+        asks_for_groups = true;
         break;
       case XEN_NETIF_EXTRA_TYPE_HASH:  // a hint we have no use for
         break;
@@ -57,6 +55,7 @@ Decoded decode_extras(std::span<const FromGuestSlot> slots, bool ends_at_produce
     }
     more = extra.flags & XEN_NETIF_EXTRA_FLAG_MORE;
   }
+  if (asks_for_groups) frame.verdict = QueueCounter::from_guest_multicast_answered;
   return whole;
 }
 
@@ -114,9 +113,7 @@ Decoded decode_frame(std::span<const FromGuestSlot> slots, bool ends_at_producer
     const Decoded extras = decode_extras(slots, ends_at_producer, settings, frame);
     if (extras.outcome != Outcome::frame) return extras;
     // A multicast request is no frame: it is answered, and its more_data means nothing (as Linux).
-    if (frame.verdict == QueueCounter::from_guest_multicast_answered ||
-        frame.verdict == QueueCounter::from_guest_multicast_refused)
-      return whole;
+    if (frame.asks_for_groups()) return whole;
   }
   uint32_t first_bytes = first.size;
   if (first.flags & NETTXF_more_data) {

@@ -6,9 +6,24 @@ namespace netback::from_guest {
 namespace {
 
 int16_t status_of(const GuestFrame& frame) {
-  return frame.good() || frame.verdict == QueueCounter::from_guest_multicast_answered
-             ? NETIF_RSP_OKAY
-             : NETIF_RSP_ERROR;
+  return frame.good() || frame.asks_for_groups() ? NETIF_RSP_OKAY : NETIF_RSP_ERROR;
+}
+
+// What the extra info of a request asks for, in its order (Linux: of an ADD and a DEL in one
+// request only the ADD). Refused as a whole when one of its groups is; the others are joined all
+// the same.
+void amend_groups(const GuestQueue& queue, std::span<const FromGuestSlot> extras,
+                  GuestFrame& request) {
+  for (const FromGuestSlot& slot : extras) {
+    rte_ether_addr group;
+    std::copy_n(slot.extra.u.mcast.addr, RTE_ETHER_ADDR_LEN, group.addr_bytes);
+    if (slot.extra.type == XEN_NETIF_EXTRA_TYPE_MCAST_DEL) {
+      if (queue.multicast != nullptr) queue.multicast->leave(group);
+    } else if (slot.extra.type == XEN_NETIF_EXTRA_TYPE_MCAST_ADD) {
+      if (queue.multicast == nullptr || !queue.multicast->join(group))
+        request.verdict = QueueCounter::from_guest_multicast_refused;
+    }
+  }
 }
 
 void answer_frame(GuestQueue& queue, const FromGuestBatch& batch, const GuestFrame& frame) {
@@ -25,11 +40,13 @@ void answer_frame(GuestQueue& queue, const FromGuestBatch& batch, const GuestFra
   }
 }
 
-void answer_run(const SlotRun& run, const FromGuestBatch& batch) {
+void answer_run(const SlotRun& run, FromGuestBatch& batch) {
   GuestQueue& queue = *run.queue;
   uint32_t extras = 0;
   for (uint32_t f = run.first_frame; f < uint32_t{run.first_frame} + run.frame_count; ++f) {
-    const GuestFrame& frame = batch.frames[f];
+    GuestFrame& frame = batch.frames[f];
+    if (frame.asks_for_groups()) [[unlikely]]
+      amend_groups(queue, {&batch.slots[frame.first_slot + 1u], frame.extra_count}, frame);
     answer_frame(queue, batch, frame);
     if (!frame.good()) queue.counters.add(frame.verdict);
     extras += frame.extra_count;

@@ -104,6 +104,17 @@ void FrontQueue::put_segmentation(const Segmentation& segmentation) {
   from_guest_->put(extra);
 }
 
+bool FrontQueue::put_group(uint8_t type, const std::array<uint8_t, 6>& group) {
+  const int buffer = free_slots() < 2 ? -1 : take_buffer();
+  if (buffer < 0) return false;
+  put(static_cast<uint32_t>(buffer), 0, NETTXF_extra_info);
+  netif::ExtraInfo extra{};
+  extra.type = type;
+  std::ranges::copy(group, extra.u.mcast.addr);
+  from_guest_->put(extra);
+  return true;
+}
+
 void FrontQueue::push_from_guest() {
   if (from_guest_->push()) notify(ports_[0]);
 }

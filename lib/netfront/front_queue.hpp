@@ -4,6 +4,7 @@
 
 #include "lib/xen/c_api.hpp"
 
+#include <array>
 #include <memory>
 #include <string>
 #include <utility>
@@ -59,6 +60,9 @@ class FrontQueue {
   void put(uint32_t buffer, uint32_t bytes, uint16_t flags = 0);
   // Puts a slot of extra info, behind a first slot with NETTXF_extra_info: of that frame.
   void put_segmentation(const Segmentation& segmentation);
+  // Puts a request to join or to leave a multicast group (XEN_NETIF_EXTRA_TYPE_MCAST_ADD or _DEL):
+  // two slots. False: there are none, or no buffer is free.
+  bool put_group(uint8_t type, const std::array<uint8_t, 6>& group);
   uint32_t free_slots() const { return from_guest_->free_slots(); }
   void push_from_guest();
   // For what no honest guest puts there. kick() notifies the backend whether it asked or not.

@@ -134,7 +134,8 @@ Status Frontend::publish() {
         {netif::keys::feature_no_csum_offload, options_.no_csum_offload},
         {netif::keys::feature_ipv6_csum_offload, options_.ipv6_csum_offload},
         {netif::keys::feature_gso_tcpv4, options_.gso},
-        {netif::keys::feature_gso_tcpv6, options_.gso}};
+        {netif::keys::feature_gso_tcpv6, options_.gso},
+        {netif::keys::request_multicast_control, options_.multicast_control}};
     const auto count = static_cast<uint32_t>(queues_.size());
     if (count > 1) keys.emplace_back(netif::keys::multi_queue_num_queues, count);
     for (uint32_t number = 0; number < count; ++number)

@@ -4,6 +4,7 @@
 
 #include "lib/xen/c_api.hpp"
 
+#include <array>
 #include <memory>
 #include <string>
 #include <vector>
@@ -25,6 +26,7 @@ struct FrontendOptions {
   bool no_csum_offload = false;
   bool ipv6_csum_offload = true;
   bool gso = true;  // feature-gso-tcpv4 and -tcpv6: takes TCP frames that stand for several
+  bool multicast_control = false;  // request-multicast-control: only frames of groups it joins
   // A page from the guest is overwritten as soon as it is answered: nobody may need it any more.
   bool spoil_answered = false;
   bool staging = false;  // has the backend keep all pages mapped, if it can

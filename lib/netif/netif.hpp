@@ -75,6 +75,8 @@ inline constexpr char feature_gso_tcpv6[] = "feature-gso-tcpv6";
 inline constexpr char feature_split_event_channels[] = "feature-split-event-channels";
 inline constexpr char feature_ctrl_ring[] = "feature-ctrl-ring";
 inline constexpr char multi_queue_max_queues[] = "multi-queue-max-queues";
+inline constexpr char feature_multicast_control[] = "feature-multicast-control";
+inline constexpr char feature_dynamic_multicast_control[] = "feature-dynamic-multicast-control";
 inline constexpr char carrier[] = "carrier";
 inline constexpr char error[] = "error";
 // In our directory, written by the toolstack.
@@ -99,6 +101,7 @@ inline constexpr char event_channel_rx[] = "event-channel-rx";
 inline constexpr char ctrl_ring_ref[] = "ctrl-ring-ref";
 inline constexpr char event_channel_ctrl[] = "event-channel-ctrl";
 inline constexpr char request_rx_copy[] = "request-rx-copy";
+inline constexpr char request_multicast_control[] = "request-multicast-control";
 inline constexpr char feature_rx_notify[] = "feature-rx-notify";
 inline constexpr char feature_no_csum_offload[] = "feature-no-csum-offload";
 inline constexpr char multi_queue_num_queues[] = "multi-queue-num-queues";

@@ -255,3 +255,15 @@ TEST_CASE("text_show_has_a_line_for_each_ring_of_each_queue") {
         "    1  from_guest          77  11        12         13        14\n"
         "    1  to_guest            78  nonsense  nonsense   nonsense  nonsense\n");
 }
+
+TEST_CASE("text_a_list_of_values_is_a_line_of_them_and_an_empty_one_a_dash") {
+  const Json some = Json::array({"01:00:5E:00:00:01", "33:33:00:00:00:02"});
+  const Json connection = {{"groups", some},
+                           {"none", Json::array()},
+                           {"one", Json::array({7})},
+                           {"queues", Json::array()}};
+  const std::string text = show_text({{"vif", "1.0"}, {"connection", connection}});
+  CHECK(text.find("groups  01:00:5E:00:00:01 33:33:00:00:00:02\n") != std::string::npos);
+  CHECK(text.find("none    -\n") != std::string::npos);
+  CHECK(text.find("one     7\n") != std::string::npos);
+}

@@ -57,7 +57,9 @@ TEST_CASE("features_offered_are_exactly_those_that_are_built") {
       {"feature-gso-tcpv4", "1"},
       {"feature-gso-tcpv6", "1"},
       {"feature-split-event-channels", "1"},
-      {"feature-ctrl-ring", "1"}};
+      {"feature-ctrl-ring", "1"},
+      {"feature-multicast-control", "1"},
+      {"feature-dynamic-multicast-control", "1"}};
   CHECK(netback::offered_features() == expected);
 }
 

@@ -62,6 +62,8 @@ TEST_CASE("session_all_features_appear_at_the_moment_of_the_first_InitWait") {
                                    {"feature-gso-tcpv6", "1"},
                                    {"feature-split-event-channels", "1"},
                                    {"feature-ctrl-ring", "1"},
+                                   {"feature-multicast-control", "1"},
+                                   {"feature-dynamic-multicast-control", "1"},
                                    {"multi-queue-max-queues", "8"}})
     expected[ControlHost::backend(id) + "/" + key] = value;
   CHECK(host.nodes.commits[0] == expected);

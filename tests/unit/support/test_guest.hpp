@@ -79,6 +79,14 @@ class TestGuest {
     extra.flags = flags;
     from_guest.put(extra);
   }
+  // A request to amend the vif's groups: ADD or DEL, with other extra info behind it or not.
+  void put_group(uint8_t type, const rte_ether_addr& group, uint8_t flags = 0) {
+    netif::ExtraInfo extra{};
+    extra.type = type;
+    extra.flags = flags;
+    std::copy_n(group.addr_bytes, 6, extra.u.mcast.addr);
+    from_guest.put(extra);
+  }
   void put_gso(uint16_t mss, uint8_t type = XEN_NETIF_GSO_TYPE_TCPV4, uint8_t flags = 0) {
     netif::ExtraInfo extra{};
     extra.type = XEN_NETIF_EXTRA_TYPE_GSO;
@@ -149,6 +157,7 @@ class TestGuest {
   }
   uint64_t count(QueueCounter counter) const { return queue->counters.read(counter); }
 
+  MulticastGroups groups;  // the vif's, once queue->multicast is it
   const uint16_t domain;
   const uint32_t start;  // the rings' first index
   VifSettings settings;

@@ -199,9 +199,27 @@ TEST_CASE("decode: multicast requests are answered and are no frames") {
   g.guest.put_slot(3, 60);
   g.decode_pushed();
   REQUIRE(g.batch.frame_count == 3);
-  CHECK(g.batch.frames[0].verdict == QueueCounter::from_guest_multicast_refused);
-  CHECK(g.batch.frames[1].verdict == QueueCounter::from_guest_multicast_answered);
+  CHECK(g.batch.frames[0].asks_for_groups());
+  CHECK(g.batch.frames[0].slot_count == 2);
+  CHECK(g.batch.frames[1].asks_for_groups());
   CHECK(g.batch.frames[2].good());
+}
+
+TEST_CASE("decode: extra info of other types beside a multicast request changes nothing of it") {
+  for (const bool first : {false, true}) {
+    OneGuest g;
+    g.guest.put_slot(1, 0, NETTXF_extra_info | NETTXF_more_data);
+    if (first) g.guest.put_extra(XEN_NETIF_EXTRA_TYPE_MCAST_ADD, XEN_NETIF_EXTRA_FLAG_MORE);
+    g.guest.put_gso(100, XEN_NETIF_GSO_TYPE_TCPV4, first ? 0 : XEN_NETIF_EXTRA_FLAG_MORE);
+    if (!first) g.guest.put_extra(XEN_NETIF_EXTRA_TYPE_MCAST_ADD);
+    g.guest.put_slot(2, 60);
+    g.decode_pushed();
+    REQUIRE(g.batch.frame_count == 2);
+    CHECK(g.batch.frames[0].asks_for_groups());
+    CHECK(g.batch.frames[0].slot_count == 3);
+    CHECK(g.batch.frames[1].good());
+    CHECK(g.batch.buffers_wanted == 1);
+  }
 }
 
 TEST_CASE("decode: a hash is passed over") {

@@ -89,7 +89,7 @@ TEST_CASE("respond: answers wrap with the ring") {  // FBT 14
   for (uint16_t i = 0; i < 4; ++i) CHECK(answers[i].id == i);
 }
 
-TEST_CASE("respond: multicast requests are OKAY or ERROR and NULL") {  // H22
+TEST_CASE("respond: multicast requests of a guest that was not offered it: none is joined") {
   OneGuest g;
   g.guest.put_slot(1, 0, NETTXF_extra_info);
   g.guest.put_extra(XEN_NETIF_EXTRA_TYPE_MCAST_ADD);
