@@ -22,6 +22,10 @@ uint32_t entries_of(const netif::ControlRequest& request) {
   return possible ? request.data[2] : 0;
 }
 
+std::span<std::byte> bytes_of(std::vector<netif::StaticGrant>& list) {
+  return std::as_writable_bytes(std::span(list));
+}
+
 Loop::Clock::duration pause_after(Loop::Clock::time_point started) {
   return std::max<Loop::Clock::duration>(pause_min,
                                          (Loop::Clock::now() - started) * pause_per_work);
@@ -53,8 +57,12 @@ Result<std::unique_ptr<ControlRing>> ControlRing::open(Place place, const Agreem
   std::unique_ptr<ControlRing> made(new ControlRing(std::move(place)));
   if (Status status = made->attach(agreement); !status) return status.error();
   if (!resume) {
-    made->staging_.forget();
+    made->forget();
   } else {
+    made->hash_.restore();
+    made->hashing_ = made->hash_.hashing();
+    if (made->hashing_)
+      for (const auto& use : made->hashing_for_each()) made->place_.worker.post(use);
     made->staging_.restore();
     if (made->staging_.count() > 0) made->use_staging([] {});
     made->place_.events.channels().notify(made->port_.port());  // answers may have been lost
@@ -135,24 +143,77 @@ void ControlRing::handle(const Request& request) {
     case XEN_NETIF_CTRL_TYPE_DEL_GREF_MAPPING:
       return remove_pages(request);
     default:
-      return answer(request, XEN_NETIF_CTRL_STATUS_NOT_SUPPORTED);
+      return handle_hash(request);
   }
 }
 
-// Copies the list that a request names, once, or what became of it back.
-bool ControlRing::copy_list(CopyPlan::Direction direction, const Request& request,
-                            std::span<netif::StaticGrant> list) {
+// Requests to set something are answered once the worker does as they say.
+void ControlRing::handle_hash(const Request& request) {
+  uint32_t status = XEN_NETIF_CTRL_STATUS_NOT_SUPPORTED, types = 0;
+  switch (request.type) {
+    case XEN_NETIF_CTRL_TYPE_GET_HASH_FLAGS:
+      status = hash_.get_types(types);
+      return answer(request, status, types);
+    case XEN_NETIF_CTRL_TYPE_GET_HASH_MAPPING_SIZE:
+      return answer(request, XEN_NETIF_CTRL_STATUS_SUCCESS, HashSettings::mapping_entries_max);
+    case XEN_NETIF_CTRL_TYPE_SET_HASH_ALGORITHM:
+      status = hash_.set_algorithm(request.data[0]);
+      break;
+    case XEN_NETIF_CTRL_TYPE_SET_HASH_FLAGS:
+      status = hash_.set_types(request.data[0]);
+      break;
+    case XEN_NETIF_CTRL_TYPE_SET_HASH_KEY:
+      status = set_key(request);
+      break;
+    case XEN_NETIF_CTRL_TYPE_SET_HASH_MAPPING_SIZE:
+      status = hash_.set_mapping_size(request.data[0]);
+      break;
+    case XEN_NETIF_CTRL_TYPE_SET_HASH_MAPPING:
+      status = set_mapping(request);
+      break;
+    default:
+      break;
+  }
+  if (status != XEN_NETIF_CTRL_STATUS_SUCCESS) return answer(request, status);
+  use_hashing([this, request] { answer(request, XEN_NETIF_CTRL_STATUS_SUCCESS); });
+}
+
+uint32_t ControlRing::set_key(const Request& request) {
+  const uint32_t bytes = request.data[1];
+  if (const uint32_t status = HashControl::check_key(bytes); status != 0) return status;
+  std::vector<uint8_t> key(bytes);
+  if (!copy(CopyPlan::Direction::from_guest, request.data[0],
+            std::as_writable_bytes(std::span(key))))
+    return XEN_NETIF_CTRL_STATUS_INVALID_PARAMETER;
+  hash_.set_key(key);
+  return XEN_NETIF_CTRL_STATUS_SUCCESS;
+}
+
+uint32_t ControlRing::set_mapping(const Request& request) {
+  const uint32_t entries = request.data[1], offset = request.data[2];
+  if (const uint32_t status = hash_.check_mapping(offset, entries); status != 0) return status;
+  std::vector<uint32_t> queues(entries);
+  if (!copy(CopyPlan::Direction::from_guest, request.data[0],
+            std::as_writable_bytes(std::span(queues))))
+    return XEN_NETIF_CTRL_STATUS_INVALID_PARAMETER;
+  return hash_.set_mapping(offset, queues);
+}
+
+// Copies from, or to, the start of the page that a request names, once. Of no bytes the page is
+// nobody's.
+bool ControlRing::copy(CopyPlan::Direction direction, uint32_t reference,
+                       std::span<std::byte> bytes) {
+  if (bytes.empty()) return true;
   CopyPlan plan(direction, 2);
   plan.begin_vif(place_.queue.domain);
-  if (!plan.add(request.data[1], 0, list.data(), static_cast<uint32_t>(list.size_bytes())))
-    return false;
+  if (!plan.add(reference, 0, bytes.data(), static_cast<uint32_t>(bytes.size()))) return false;
   plan.run(place_.grants);
   return plan.ok(0, plan.count());
 }
 
 void ControlRing::add_pages(const Request& request) {
   std::vector<netif::StaticGrant> list(entries_of(request));
-  if (list.empty() || !copy_list(CopyPlan::Direction::from_guest, request, list) ||
+  if (list.empty() || !copy(CopyPlan::Direction::from_guest, request.data[1], bytes_of(list)) ||
       !staging_.add(list))
     return answer(request, XEN_NETIF_CTRL_STATUS_INVALID_PARAMETER);
   use_staging([this, request] { answer(request, XEN_NETIF_CTRL_STATUS_SUCCESS); });
@@ -161,29 +222,49 @@ void ControlRing::add_pages(const Request& request) {
 // The guest takes its grants back once it has the answer: nothing is mapped by then.
 void ControlRing::remove_pages(const Request& request) {
   auto list = std::make_shared<std::vector<netif::StaticGrant>>(entries_of(request));
-  if (list->empty() || !copy_list(CopyPlan::Direction::from_guest, request, *list))
+  if (list->empty() || !copy(CopyPlan::Direction::from_guest, request.data[1], bytes_of(*list)))
     return answer(request, XEN_NETIF_CTRL_STATUS_INVALID_PARAMETER);
   auto removed = std::make_shared<std::vector<MappedPage>>(staging_.remove(*list));
   use_staging([this, request, list, removed] {
     const auto count = static_cast<uint32_t>(removed->size());
     removed->clear();
-    const bool told = copy_list(CopyPlan::Direction::to_guest, request, *list);
+    const bool told = copy(CopyPlan::Direction::to_guest, request.data[1], bytes_of(*list));
     answer(request, told ? XEN_NETIF_CTRL_STATUS_SUCCESS : XEN_NETIF_CTRL_STATUS_INVALID_PARAMETER,
            count);
   });
 }
 
-// Hands the worker a table of what is mapped now; `done` when it has no other any more.
-void ControlRing::use_staging(std::function<void()> done) {
-  auto old = std::exchange(table_, staging_.table());
+// Hands the worker a table of what is mapped now.
+void ControlRing::use_staging(const std::function<void()>& done) {
+  auto replaced = std::exchange(table_, staging_.table());
+  hand_over({UseStaging{&place_.queue, table_.get()}}, std::move(replaced), done);
+}
+
+void ControlRing::use_hashing(const std::function<void()>& done) {
+  auto replaced = std::exchange(hashing_, hash_.hashing());
+  hand_over(hashing_for_each(), std::move(replaced), done);
+}
+
+std::vector<WorkerLink::What> ControlRing::hashing_for_each() const {
+  std::vector<WorkerLink::What> uses;
+  for (GuestQueue* queue : queues_) uses.push_back(UseHashing{queue, hashing_.get()});
+  return uses;
+}
+
+// `done` when all are acked: nobody has anything else any more, and `replaced` may go.
+void ControlRing::hand_over(const std::vector<WorkerLink::What>& uses,
+                            std::shared_ptr<const void> replaced,
+                            const std::function<void()>& done) {
   waits_for_worker_ = true;
-  place_.worker.post(UseStaging{&place_.queue, table_.get()},
-                     [this, old = std::move(old), done = std::move(done)] {
-                       waits_for_worker_ = false;
-                       const auto started = Loop::Clock::now();
-                       done();
-                       serve_later(pause_after(started));
-                     });
+  const auto left = std::make_shared<size_t>(uses.size());
+  for (const auto& use : uses)
+    place_.worker.post(use, [this, left, replaced, done] {
+      if (--*left > 0) return;
+      waits_for_worker_ = false;
+      const auto started = Loop::Clock::now();
+      done();
+      serve_later(pause_after(started));
+    });
 }
 
 void ControlRing::answer(const Request& request, uint32_t status, uint32_t data) {

@@ -1,15 +1,18 @@
 // A vif's control ring (netif.h "Control Ring"), served by the control thread: the guest's requests
-// to keep pages of it mapped. All else is answered NOT_SUPPORTED.
+// to keep pages of it mapped, and to hash its frames. All else is answered NOT_SUPPORTED.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "control/handshake.hpp"
+#include "control/hash_control.hpp"
 #include "control/loop.hpp"
 #include "control/staging.hpp"
 #include "control/worker_link.hpp"
@@ -53,13 +56,14 @@ class ControlRing {
     Grants& grants;  // control's
     ControlEvents& events;
     WorkerLink& worker;
-    GuestQueue& queue;                          // outlives this
+    GuestQueue& queue;                          // the vif's first; outlives this, with its siblings
     std::string file;                           // Staging's
+    std::string hash_file;                      // HashControl's
     std::function<void(uint32_t slot)> broken;  // the guest claims more requests than there can be
   };
 
   // Maps the ring and binds its channel. With `resume` the pages that another process of ours had
-  // mapped are mapped again.
+  // mapped are mapped again, and what the guest set of hashing holds.
   static Result<std::unique_ptr<ControlRing>> open(Place place, const Agreement& agreement,
                                                    bool resume);
   // Only when the worker has acked all that was posted for the queue.
@@ -70,30 +74,48 @@ class ControlRing {
   // Nothing is posted for the queue from here on.
   void stop();
   // The guest is gone, or begins anew: nothing of this is for a later process.
-  void forget() { staging_.forget(); }
+  void forget() {
+    staging_.forget();
+    hash_.forget();
+  }
   // Its channel had an event, and is masked.
   void handle_event();
   size_t staged_pages() const { return staging_.count(); }
+  const HashSettings& hash_settings() const { return hash_.settings(); }
 
  private:
   using Request = netif::ControlRequest;
 
   explicit ControlRing(Place place)
-      : place_(std::move(place)), staging_(place_.grants, place_.queue.domain, place_.file) {}
+      : place_(std::move(place)),
+        queues_(place_.queue.siblings.begin(), place_.queue.siblings.end()),
+        staging_(place_.grants, place_.queue.domain, place_.file),
+        hash_(std::max<uint32_t>(1, static_cast<uint32_t>(queues_.size())), place_.hash_file) {
+    if (queues_.empty()) queues_.push_back(&place_.queue);
+  }
   Status attach(const Agreement& agreement);
   void serve();
   void serve_later(Loop::Clock::duration delay);
   void handle(const Request& request);
   void add_pages(const Request& request);
   void remove_pages(const Request& request);
-  bool copy_list(CopyPlan::Direction direction, const Request& request,
-                 std::span<netif::StaticGrant> list);
-  void use_staging(std::function<void()> done);
+  void handle_hash(const Request& request);
+  uint32_t set_key(const Request& request);
+  uint32_t set_mapping(const Request& request);
+  bool copy(CopyPlan::Direction direction, uint32_t reference, std::span<std::byte> bytes);
+  void use_staging(const std::function<void()>& done);
+  void use_hashing(const std::function<void()>& done);
+  void hand_over(const std::vector<WorkerLink::What>& uses, std::shared_ptr<const void> replaced,
+                 const std::function<void()>& done);
+  std::vector<WorkerLink::What> hashing_for_each() const;
   void answer(const Request& request, uint32_t status, uint32_t data = 0);
 
   Place place_;
+  std::vector<GuestQueue*> queues_;  // of the vif, at least one
   Staging staging_;
+  HashControl hash_;
   std::shared_ptr<const StagingTable> table_;  // as posted last
+  std::shared_ptr<const Hashing> hashing_;     // as posted last
   MappedPage page_;
   BoundPort port_;
   std::optional<ControlBackRing> ring_;

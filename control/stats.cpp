@@ -45,6 +45,17 @@ Json queue_json(const Connection& connection, uint32_t number) {
           {"ring_to_guest", ring_json(connection.to_guest_indices(number))}};
 }
 
+// Names of what the guest has its frames hashed by; none when it has not.
+Json hash_types_json(const VifSession& vif) {
+  Json all = Json::array();
+  if (vif.control_ring() == nullptr || !vif.control_ring()->hash_settings().on()) return all;
+  constexpr const char* names[] = {"ipv4", "ipv4-tcp", "ipv6", "ipv6-tcp"};
+  const uint32_t types = vif.control_ring()->hash_settings().types;
+  for (uint32_t i = 0; i < std::size(names); ++i)
+    if ((types >> i & 1) != 0) all.push_back(names[i]);
+  return all;
+}
+
 Json groups_json(const MulticastGroups& groups) {
   Json all = Json::array();
   for (const rte_ether_addr& group : groups.joined()) {
@@ -68,6 +79,9 @@ Json connection_json(const VifSession& vif) {
           {"takes_gso_tcpv6", settings.takes_gso_tcpv6},
           {"stall_ms", settings.stall_ms},
           {"staged_pages", vif.control_ring() ? vif.control_ring()->staged_pages() : 0},
+          {"hash_types", hash_types_json(vif)},
+          {"hash_mapping_entries",
+           vif.control_ring() ? vif.control_ring()->hash_settings().mapping_entries : 0},
           {"multicast_control", vif.multicast()->state()},
           {"multicast_groups", groups_json(connection.multicast())},
           {"queues", queues}};

@@ -245,6 +245,7 @@ Status VifSession::connect(const Agreement& agreement, bool resume) {
          .worker = world_.worker,
          .queue = *queue,
          .file = directory.empty() ? "" : fmt::format("{}/staging-{}", directory, id_.text()),
+         .hash_file = directory.empty() ? "" : fmt::format("{}/hashing-{}", directory, id_.text()),
          .broken =
              [this, queue](uint32_t slot) {
                quarantine({queue, Violation::impossible_producer, slot});

@@ -18,6 +18,7 @@ namespace netback {
   X(from_guest_slots, "request slots taken")                                                       \
   X(from_guest_extra_slots, "of these, extra-info slots")                                          \
   X(from_guest_gso_frames, "of those frames, such as stand for several (GSO)")                     \
+  X(from_guest_hashed_frames, "of those frames, such as had a hash of the guest's with them")      \
   X(from_guest_gso_checksum_fixups, "GSO frames whose checksum was not said to be blank")          \
   X(from_guest_copy_calls, "grant-copy calls that carried slots of this queue")                    \
   X(from_guest_copy_slots, "slots carried by those calls, all queues of the worker together")      \
@@ -45,6 +46,7 @@ namespace netback {
   X(to_guest_bytes, "bytes of those frames")                                                       \
   X(to_guest_slots, "request slots taken")                                                         \
   X(to_guest_gso_frames, "of those frames, such as stand for several (GSO)")                       \
+  X(to_guest_hashed_frames, "of those frames, such as had their hash with them")                   \
   X(to_guest_cut_frames, "GSO frames cut into segments, as the guest takes none")                  \
   X(to_guest_copy_calls, "grant-copy calls that carried slots of this queue")                      \
   X(to_guest_copy_slots, "slots carried by those calls, all queues of the worker together")        \

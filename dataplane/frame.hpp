@@ -4,6 +4,9 @@
 //   data_validated  RX_L4_CKSUM_GOOD
 //   GSO             RX_LRO: a TCP frame that stands for several, with tso_segsz bytes of payload
 //                   each; csum_blank as well, with the pseudo-header's sum in the checksum's place
+//   hash            RX_RSS_HASH, with the sender's hash.rss: by a key that it alone set. Who gets
+//                   the frame has it hashed by its own (hashing.hpp), or another guest could choose
+//                   its queues
 //   came from       mbuf->port: a port below limits::ports_max, a queue of a vif from there on
 #pragma once
 

@@ -12,6 +12,7 @@
 
 #include "dataplane/counters.hpp"
 #include "dataplane/frame.hpp"
+#include "dataplane/hashing.hpp"
 #include "dataplane/limits.hpp"
 #include "dataplane/multicast_groups.hpp"
 #include "lib/xen/ring.hpp"
@@ -104,6 +105,7 @@ struct GuestQueue {
   ToGuestRing to_guest;
   const VifSettings* settings;
   const StagingTable* staging = nullptr;  // its pages that are mapped, if any
+  const Hashing* hashing = nullptr;       // of its vif; null: its guest wants no hashes
   Backlog backlog = {};
   uint64_t backlog_since = 0;       // TSC when the backlog was last empty or shrank
   uint32_t empty_turns = 0;         // in a row without a request: parks at a limit

@@ -26,8 +26,9 @@ bool arm(GuestQueue& queue) {
   if (queue.quarantined) return false;
   const bool requests = queue.takes_frames() && queue.from_guest.arm();
   // Buffers that the guest posts matter only to frames that wait for them.
-  const bool buffers =
-      queue.backlog.count() > 0 && queue.to_guest.arm(slots_for(queue.backlog.at(0)));
+  if (queue.backlog.count() == 0) return requests;
+  const rte_mbuf* next = queue.backlog.at(0);
+  const bool buffers = queue.to_guest.arm(slots_for(next, hash_for(queue, next).has_value()));
   return requests || buffers;
 }
 

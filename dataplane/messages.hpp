@@ -42,12 +42,17 @@ struct UseStaging {
   GuestQueue* queue;
   const StagingTable* table;
 };
+// The one before it is free after the ack. Null: none.
+struct UseHashing {
+  GuestQueue* queue;
+  const Hashing* hashing;
+};
 struct Stop {};
 
 struct Command {
   uint32_t sequence = 0;
   std::variant<Stop, AttachQueue, DetachQueue, AttachPort, DetachPort, UseTable, UseSettings,
-               UseStaging>
+               UseStaging, UseHashing>
       what;
 };
 

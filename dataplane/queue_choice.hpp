@@ -15,10 +15,13 @@ namespace netback {
 // buffer is read.
 uint32_t flow_hash(const rte_mbuf* frame);
 
-// `first`: that of the vif. No frame of a vif with one queue is looked at.
+// `first`: that of the vif. No frame of a vif with one queue is looked at. A guest that has its
+// frames hashed says itself which hash comes by which queue.
 inline GuestQueue& choose_queue(GuestQueue& first, const rte_mbuf* frame) {
   const uint64_t count = first.siblings.size();
   if (count <= 1) return first;
+  if (first.hashing != nullptr) [[unlikely]]
+    return *first.siblings[first.hashing->queue_of(frame, static_cast<uint32_t>(count))];
   return *first.siblings[flow_hash(frame) * count >> 32];
 }
 

@@ -99,6 +99,8 @@ bool Worker::apply(const Command& command) {
     use_settings->queue->settings = use_settings->settings;
   } else if (const auto* use_staging = std::get_if<UseStaging>(&command.what)) {
     use_staging->queue->staging = use_staging->table;
+  } else if (const auto* use_hashing = std::get_if<UseHashing>(&command.what)) {
+    use_hashing->queue->hashing = use_hashing->hashing;
   } else {
     stopped_ = true;
   }

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <regex>
 
+#include "bench/netfront_pktgen/ask.hpp"
 #include "bench/netfront_pktgen/lie.hpp"
 #include "bench/netfront_pktgen/many.hpp"
 #include "bench/netfront_pktgen/tap.hpp"
@@ -25,6 +26,16 @@ std::string check_macs(const std::string& text) {
   static const std::regex list(mac + "(," + mac + ")*", std::regex::icase);
   return std::regex_match(text, list) ? "" : fmt::format("'{}' is no Ethernet address", text);
 }
+
+// The key of Microsoft's verification suite for RSS.
+constexpr char hash_key[] =
+    "6d5a56da255b0ec24167253d43a38fb0d0ca2bcbae7b30b477cb2da38030f20c6a42b73bbeac01fa";
+
+struct AskOptions {
+  std::string page;
+  std::vector<std::string> requests;
+  bool hold = false;
+};
 
 struct TapOptions {
   std::string name;
@@ -52,6 +63,17 @@ void add_vif_options(CLI::App& app, FrontendOptions& frontend, uint32_t& vifs) {
   app.add_flag("--multicast-control", frontend.multicast_control,
                "take frames only of the multicast groups that it joins");
   app.add_flag("--staging", frontend.staging, "have the backend keep all pages mapped, if it can");
+  app.add_option("--hash", frontend.hash_types,
+                 "have frames come with hashes of these types, checked: 1 IPv4, 2 with TCP's ports,"
+                 " 4 IPv6, 8 with TCP's ports, or a sum of them")
+      ->check(CLI::Range(1, 15));
+  app.add_option_function<std::string>(
+         "--hash-key", [&](const std::string& key) { frontend.hash_key = bytes_of_hex(key); },
+         "their key, hexadecimal")
+      ->default_str(hash_key);
+  app.add_option("--hash-mapping", frontend.hash_mapping,
+                 "numbers of queues, with commas: of each hash, modulo how many there are")
+      ->delimiter(',');
   app.add_flag("--spoil", frontend.spoil_answered, "overwrite each page that has been answered");
 }
 
@@ -83,6 +105,7 @@ void add_options(CLI::App& app, TrafficOptions& traffic, TapOptions& tap) {
                     "TCP frames, to be cut into segments of so many bytes of payload")
         ->check(CLI::Range(1, 65'535));
     verb.add_flag("--ipv6", traffic.ipv6, "those are over IPv6");
+    verb.add_option("--send-hash", traffic.send_hash, "frames come with this for their hash");
     verb.add_option("--flows", traffic.flows, "different source ports")->capture_default_str();
     verb.add_option("--rate", traffic.rate, "frames per second; 0: as fast as it goes")
         ->capture_default_str();
@@ -125,6 +148,22 @@ void add_lie(CLI::App& app, std::string& kind) {
       ->check(CLI::IsMember(lies()));
 }
 
+void add_ask(CLI::App& app, AskOptions& ask, FrontendOptions& frontend) {
+  auto* verb = app.add_subcommand("ask", "requests on the control ring; prints the answers");
+  verb->add_option("REQUEST", ask.requests, "TYPE,DATA0,DATA1,DATA2; page: the page's reference")
+      ->required();
+  verb->add_option("--page", ask.page, "what the page begins with, hexadecimal");
+  verb->add_flag("--hold", ask.hold, "stay connected until it is stopped");
+  verb->callback([&] { frontend.control_ring = true; });
+}
+
+// The answers; with --hold once it is stopped.
+nlohmann::json run(GuestDevices& devices, Frontend& frontend, const AskOptions& options) {
+  nlohmann::json result = ask(frontend, options.page, options.requests);
+  while (options.hold && !stopped) devices.wait(100);
+  return result;
+}
+
 int refused(const Error& error) {
   fmt::print(stderr, "netfront-pktgen: {}{}\n", error.message,
              error.fix.empty() ? "" : " (fix: " + error.fix + ")");
@@ -163,8 +202,14 @@ int main(int argc, char** argv) {
   add_options(app, traffic_options, tap_options);
   std::string kind_of_lie;
   add_lie(app, kind_of_lie);
+  AskOptions ask_options;
+  add_ask(app, ask_options, frontend_options);
+  frontend_options.hash_key = bytes_of_hex(hash_key);
   CLI11_PARSE(app, argc, argv);
-  if (vifs > 1 && !(kind_of_lie.empty() && takes_many(traffic_options))) {
+  traffic_options.hash_types = frontend_options.hash_types;
+  traffic_options.hash_key = frontend_options.hash_key;
+  if (vifs > 1 &&
+      !(kind_of_lie.empty() && ask_options.requests.empty() && takes_many(traffic_options))) {
     fmt::print(stderr, "netfront-pktgen: --vifs goes with hold, and with send without --count\n");
     return 2;
   }
@@ -191,9 +236,13 @@ int main(int argc, char** argv) {
     tap = std::move(made).value();
   }
   std::cerr << "netfront-pktgen: connected" << std::endl;
-  nlohmann::json result = kind_of_lie.empty()
-                              ? run(*devices.value(), frontends, traffic_options, tap.get())
-                              : lie(*frontends.front(), kind_of_lie);
+  nlohmann::json result;
+  if (!kind_of_lie.empty())
+    result = lie(*frontends.front(), kind_of_lie);
+  else if (!ask_options.requests.empty())
+    result = run(*devices.value(), *frontends.front(), ask_options);
+  else
+    result = run(*devices.value(), frontends, traffic_options, tap.get());
   result["connect_seconds"] = took.count();
   std::cout << result.dump() << std::endl;
   return result["faults"] == 0 ? 0 : 1;

@@ -128,6 +128,7 @@ bool Traffic::put_frame(uint64_t number) {
       options_.flows > 1 ? static_cast<uint32_t>(number % options_.flows) : 0;  // as before
   number = number * part_.count + part_.number;
   uint32_t buffers[frame_slots_max];
+  if (options_.send_hash && queue_.free_slots() < frame_slots_max + 1) return false;
   const uint32_t slots = take_buffers(options_.bytes, buffers);
   for (uint32_t i = 0; i < slots; ++i) {
     const uint32_t from = i * netif::page_bytes;
@@ -146,8 +147,13 @@ bool Traffic::put_frame(uint64_t number) {
     for (uint32_t at = i == 0 ? number_at + 8 : 0; options_.numbered && at < here; ++at)
       bytes[at] = pattern(number, from + at);
     const bool last = i + 1 == slots;
+    const bool hashed = i == 0 && options_.send_hash;
     queue_.put(buffers[i], i == 0 ? options_.bytes : here,
-               static_cast<uint16_t>((last ? 0 : NETTXF_more_data) | NETTXF_data_validated));
+               static_cast<uint16_t>((last ? 0 : NETTXF_more_data) | NETTXF_data_validated |
+                                     (hashed ? NETTXF_extra_info : 0)));
+    if (hashed)
+      queue_.put_hash({_XEN_NETIF_CTRL_HASH_TYPE_IPV4, XEN_NETIF_CTRL_HASH_ALGORITHM_TOEPLITZ,
+                       *options_.send_hash});
   }
   return slots > 0;
 }
@@ -220,18 +226,6 @@ void Traffic::receive() {
   }
 }
 
-// In order, and answered when it returns.
-void Traffic::ask_for_groups(uint8_t type) {
-  if (groups_.empty()) return;
-  for (const auto& group : groups_)
-    while (!queue_.put_group(type, group) && !frontend_.backend_closes()) {
-      queue_.push_from_guest();
-      wait_for_answers();
-    }
-  queue_.push_from_guest();
-  wait_for_answers();
-}
-
 void Traffic::both() {
   bool sending = true;
   while (sending || (options_.linger && !stopped_)) {
@@ -269,6 +263,7 @@ void Traffic::check_slot(const FrontQueue::Received& received) {
   }
   const auto count = static_cast<uint32_t>(received.bytes);
   received_bytes_ += count;
+  if (options_.hash_types != 0 && received_at_ == 0) check_hash(received);
   if (options_.numbered)
     check_bytes(queue_.to_guest_page(received.buffer) + received.offset, count);
   const bool last = (received.flags & NETRXF_more_data) == 0;

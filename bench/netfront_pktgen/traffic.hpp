@@ -5,6 +5,7 @@
 #include <atomic>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -31,6 +32,9 @@ struct TrafficOptions {
   std::string to = "ff:ff:ff:ff:ff:ff";  // or several, with commas between: by turns
   std::string groups;                    // multicast groups to join at the start, as `to` has them
   uint64_t leave_after = 0;              // receive: leave them after so many frames; 0: never
+  uint32_t hash_types = 0;               // check the hash that each frame came with, by these types
+  std::vector<uint8_t> hash_key;
+  std::optional<uint32_t> send_hash;  // send: frames with this for their hash
   bool numbered = false;
   uint32_t segment_bytes = 0;  // send: TCP frames, to be cut into segments with so much payload
   bool ipv6 = false;           // those are over IPv6
@@ -98,6 +102,7 @@ class Traffic {
   void reflect();
   void check_slot(const FrontQueue::Received& received);
   void check_bytes(const uint8_t* bytes, uint32_t count);
+  void check_hash(const FrontQueue::Received& received);
   void check_tcp(const FrontQueue::Received& received);
   bool gather(const FrontQueue::Received& received);
   bool carries(const FrontQueue::Received& received, uint64_t number) const;
@@ -121,6 +126,7 @@ class Traffic {
   std::vector<uint8_t> gathered_;
   uint16_t gathered_flags_ = 0;
   Segmentation gathered_segmentation_;
+  uint64_t hashed_ = 0, bad_hashes_ = 0;
   uint64_t longest_ = 0, segmented_ = 0;  // of frames received
   TcpStream stream_;
   // tap: a frame of the stack that found no buffers yet.

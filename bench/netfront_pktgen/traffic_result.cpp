@@ -11,7 +11,8 @@ nlohmann::json Traffic::result() const {
   const double seconds = now() - started_;
   const uint64_t unanswered = queue_.under_way();
   const uint64_t faults = queue_.errors() + queue_.bad_answers() + bad_status_ + changed_ +
-                          repeated_ + reordered_ + (frontend_.backend_closes() ? 0 : unanswered);
+                          repeated_ + reordered_ + bad_hashes_ +
+                          (frontend_.backend_closes() ? 0 : unanswered);
   nlohmann::json result{{"seconds", seconds},
                         {"sent", sent_},
                         {"answered", answered_},
@@ -44,6 +45,10 @@ nlohmann::json Traffic::result() const {
     result["segmented"] = segmented_;
     result["stream_bytes"] = stream_.checked_bytes();
     result["missing_bytes"] = stream_.missing_bytes();
+  }
+  if (options_.hash_types != 0) {
+    result["hashed"] = hashed_;
+    result["bad_hashes"] = bad_hashes_;
   }
   if (options_.verb == Verb::tap) result["tap_refused"] = tap_refused_;
   if (options_.verb == Verb::ping) {

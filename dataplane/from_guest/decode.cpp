@@ -48,7 +48,7 @@ Decoded decode_extras(std::span<const FromGuestSlot> slots, bool ends_at_produce
       case XEN_NETIF_EXTRA_TYPE_MCAST_DEL:
         asks_for_groups = true;
         break;
-      case XEN_NETIF_EXTRA_TYPE_HASH:  // a hint we have no use for
+      case XEN_NETIF_EXTRA_TYPE_HASH:  // inspect looks at it once the frame is here
         break;
       default:
         return violation(Violation::bad_extra_type);

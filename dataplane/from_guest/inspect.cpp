@@ -2,6 +2,8 @@
 
 #include <rte_ether.h>
 
+#include <cstring>
+
 #include "dataplane/offload.hpp"
 
 namespace netback::from_guest {
@@ -37,12 +39,31 @@ QueueCounter inspect_frame(rte_mbuf* mbuf, const GuestFrame& frame, const VifSet
   return QueueCounter::from_guest_frames;
 }
 
+// The sender's hash goes with the frame (frame.hpp). False: there is none, or of no algorithm or
+// kind of hash that there is, which is no fault of the frame.
+bool note_hash(rte_mbuf* mbuf, std::span<const FromGuestSlot> extras) {
+  bool noted = false;
+  for (const FromGuestSlot& slot : extras) {
+    const auto& hash = slot.extra.u.hash;
+    if (slot.extra.type != XEN_NETIF_EXTRA_TYPE_HASH ||
+        hash.algorithm != XEN_NETIF_CTRL_HASH_ALGORITHM_TOEPLITZ ||
+        hash.type > _XEN_NETIF_CTRL_HASH_TYPE_IPV6_TCP)
+      continue;
+    uint32_t value;
+    std::memcpy(&value, hash.value, sizeof value);
+    mbuf->hash.rss = rte_le_to_cpu_32(value);
+    mbuf->ol_flags |= RTE_MBUF_F_RX_RSS_HASH;
+    noted = true;
+  }
+  return noted;
+}
+
 }  // namespace
 
 void inspect(FromGuestBatch& batch, FrameBatch& frames) {
   for (uint32_t r = 0; r < batch.run_count; ++r) {
     const SlotRun& run = batch.runs[r];
-    uint64_t good_frames = 0, good_bytes = 0, gso_frames = 0, fixups = 0;
+    uint64_t good_frames = 0, good_bytes = 0, gso_frames = 0, fixups = 0, hashed_frames = 0;
     for (uint32_t f = run.first_frame; f < uint32_t{run.first_frame} + run.frame_count; ++f) {
       GuestFrame& frame = batch.frames[f];
       if (!frame.good()) continue;
@@ -52,6 +73,8 @@ void inspect(FromGuestBatch& batch, FrameBatch& frames) {
         rte_pktmbuf_free(mbuf);
         continue;
       }
+      if (frame.extra_count > 0) [[unlikely]]
+        hashed_frames += note_hash(mbuf, {&batch.slots[frame.first_slot + 1u], frame.extra_count});
       frames.push(mbuf);
       ++good_frames;
       good_bytes += mbuf->pkt_len;
@@ -60,6 +83,8 @@ void inspect(FromGuestBatch& batch, FrameBatch& frames) {
     }
     run.queue->counters.add(QueueCounter::from_guest_frames, good_frames);
     run.queue->counters.add(QueueCounter::from_guest_bytes, good_bytes);
+    if (hashed_frames > 0)
+      run.queue->counters.add(QueueCounter::from_guest_hashed_frames, hashed_frames);
     if (gso_frames == 0) continue;
     run.queue->counters.add(QueueCounter::from_guest_gso_frames, gso_frames);
     run.queue->counters.add(QueueCounter::from_guest_gso_checksum_fixups, fixups);

@@ -3,19 +3,26 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 
 #include "dataplane/guest_queue.hpp"
 #include "lib/xen/grants.hpp"
 
 namespace netback {
 
-// Slots that a frame takes: its bytes in pages, and extra info of segmentation.
-inline uint32_t slots_for(const rte_mbuf* frame) {
-  return (frame->pkt_len + netif::page_bytes - 1) / netif::page_bytes + (segmented(frame) ? 1 : 0);
+// The hash that goes with a frame; nothing when the guest wants none, or none of such a frame.
+inline std::optional<FrameHash> hash_for(const GuestQueue& queue, const rte_mbuf* frame) {
+  if (queue.hashing == nullptr) [[likely]]
+    return std::nullopt;
+  return queue.hashing->of(frame);
 }
-// Whether the frame's slot number `i` carries extra info in the place of its request.
-inline bool is_extra_slot(const rte_mbuf* frame, uint32_t i) {
-  return i == 1 && segmented(frame);
+// Slots of extra info behind the frame's first: of segmentation, of its hash, in this order.
+inline uint32_t extras_for(const rte_mbuf* frame, bool hashed) {
+  return (segmented(frame) ? 1 : 0) + (hashed ? 1 : 0);
+}
+// Slots that a frame takes: its bytes in pages, and extra info.
+inline uint32_t slots_for(const rte_mbuf* frame, bool hashed) {
+  return (frame->pkt_len + netif::page_bytes - 1) / netif::page_bytes + extras_for(frame, hashed);
 }
 
 // A frame and the neighbouring slots of the guest that take it.
@@ -25,7 +32,16 @@ struct Delivery {
   uint16_t first_slot, slot_count;  // in slots
   uint16_t first_copy, copy_count;  // in copies
   bool bad_reference;               // a slot was posted that nothing can be copied to
+  uint8_t extra_count;              // of the slots, those of extra info
+  bool hashed;
+  uint8_t hash_type;  // FrameHash's, when it is
+  uint32_t hash_value;
+
+  // Whether slot number `i` carries extra info in the place of its request.
+  bool is_extra_slot(uint32_t i) const { return i >= 1 && i <= extra_count; }
 };
+
+static_assert(sizeof(Delivery) == 32);
 
 struct ToGuestBatch {
   // A slot's bytes come from as many pieces as the frame's chain has there; ours hold 2 KiB.

@@ -32,7 +32,7 @@ void plan_slots(ToGuestBatch& batch, Delivery& delivery) {
   const rte_mbuf* piece = delivery.frame;
   uint32_t at = 0, left = delivery.frame->pkt_len;
   for (uint32_t i = 0; i < delivery.slot_count && !delivery.bad_reference; ++i) {
-    if (is_extra_slot(delivery.frame, i)) continue;
+    if (delivery.is_extra_slot(i)) continue;
     const uint32_t here = std::min(left, netif::page_bytes);
     const uint32_t reference = batch.slots[delivery.first_slot + i].gref;
     delivery.bad_reference = !plan_slot(batch.copies, reference, piece, at, here);
@@ -65,8 +65,8 @@ void settle_checksum(rte_mbuf* frame, const VifSettings& settings) {
 }
 
 // The most copies a frame can take: a cut at the end of each slot, each piece, each local page.
-uint32_t copies_for(const rte_mbuf* frame) {
-  return slots_for(frame) * 2 + frame->nb_segs * 2;
+uint32_t copies_for(const rte_mbuf* frame, uint32_t slots) {
+  return slots * 2 + frame->nb_segs * 2;
 }
 
 // Adds a delivery for each frame of the backlog from number `frame` on for which there are slots
@@ -75,7 +75,8 @@ uint32_t choose_frames(GuestQueue& queue, uint32_t frame, uint32_t slots_max, To
   uint32_t room = batch.copies.room(), taken = 0;
   for (; frame < queue.backlog.count(); ++frame) {
     rte_mbuf* mbuf = queue.backlog.at(frame);
-    const uint32_t slots = slots_for(mbuf), copies = copies_for(mbuf);
+    const auto hash = hash_for(queue, mbuf);
+    const uint32_t slots = slots_for(mbuf, hash.has_value()), copies = copies_for(mbuf, slots);
     if (taken + slots > slots_max || copies > room) break;
     settle_checksum(mbuf, *queue.settings);
     batch.deliveries[batch.delivery_count++] = {
@@ -85,7 +86,11 @@ uint32_t choose_frames(GuestQueue& queue, uint32_t frame, uint32_t slots_max, To
         .slot_count = static_cast<uint16_t>(slots),
         .first_copy = 0,
         .copy_count = 0,
-        .bad_reference = false};
+        .bad_reference = false,
+        .extra_count = static_cast<uint8_t>(extras_for(mbuf, hash.has_value())),
+        .hashed = hash.has_value(),
+        .hash_type = hash ? hash->type : uint8_t{0},
+        .hash_value = hash ? hash->value : 0};
     room -= copies;
     taken += slots;
   }

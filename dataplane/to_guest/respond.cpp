@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cstring>
 
 namespace netback::to_guest {
 namespace {
@@ -19,14 +20,32 @@ uint16_t checksum_flags(const rte_mbuf* frame) {
   }
 }
 
-// What the guest is to make of a frame that stands for several. It overlays a whole slot, the
-// request's id with it (netif.h, "extra info").
-netif::ToGuestResponse segmentation_info(const rte_mbuf* frame) {
+// What the guest is to make of a frame that stands for several.
+netif::ExtraInfo segmentation_info(const rte_mbuf* frame) {
   netif::ExtraInfo extra{};
   extra.type = XEN_NETIF_EXTRA_TYPE_GSO;
   extra.u.gso.size = frame->tso_segsz;
   extra.u.gso.type =
       RTE_ETH_IS_IPV4_HDR(frame->packet_type) ? XEN_NETIF_GSO_TYPE_TCPV4 : XEN_NETIF_GSO_TYPE_TCPV6;
+  return extra;
+}
+
+netif::ExtraInfo hash_info(const Delivery& delivery) {
+  netif::ExtraInfo extra{};
+  extra.type = XEN_NETIF_EXTRA_TYPE_HASH;
+  extra.u.hash.type = delivery.hash_type;
+  extra.u.hash.algorithm = XEN_NETIF_CTRL_HASH_ALGORITHM_TOEPLITZ;
+  const uint32_t value = rte_cpu_to_le_32(delivery.hash_value);
+  std::memcpy(extra.u.hash.value, &value, sizeof value);
+  return extra;
+}
+
+// Extra info overlays a whole slot, the request's id with it (netif.h, "extra info").
+netif::ToGuestResponse extra_info(const Delivery& delivery, uint32_t slot) {
+  const bool first_of_two = slot == 1 && delivery.extra_count == 2;
+  const bool of_hash = delivery.hashed && !first_of_two;
+  auto extra = of_hash ? hash_info(delivery) : segmentation_info(delivery.frame);
+  if (first_of_two) extra.flags = XEN_NETIF_EXTRA_FLAG_MORE;
   return std::bit_cast<netif::ToGuestResponse>(extra);
 }
 
@@ -34,8 +53,8 @@ netif::ToGuestResponse segmentation_info(const rte_mbuf* frame) {
 void answer_slots(const ToGuestBatch& batch, const Delivery& delivery, bool copied) {
   uint32_t left = delivery.frame->pkt_len;
   for (uint32_t i = 0; i < delivery.slot_count; ++i) {
-    if (copied && is_extra_slot(delivery.frame, i)) {
-      delivery.queue->to_guest.answer(segmentation_info(delivery.frame));
+    if (copied && delivery.is_extra_slot(i)) {
+      delivery.queue->to_guest.answer(extra_info(delivery, i));
       continue;
     }
     netif::ToGuestResponse response{};
@@ -47,7 +66,7 @@ void answer_slots(const ToGuestBatch& batch, const Delivery& delivery, bool copi
       response.status = static_cast<int16_t>(here);
       response.flags = i == 0 ? checksum_flags(delivery.frame) : 0;
       if (left > 0) response.flags |= NETRXF_more_data;
-      if (i == 0 && segmented(delivery.frame)) response.flags |= NETRXF_extra_info;
+      if (i == 0 && delivery.extra_count > 0) response.flags |= NETRXF_extra_info;
     }
     delivery.queue->to_guest.answer(response);
   }
@@ -67,7 +86,7 @@ void finish(const ToGuestBatch& batch, uint32_t first, uint32_t end, uint64_t no
   GuestQueue& queue = *batch.deliveries[first].queue;
   std::array<rte_mbuf*, limits::turn_to_guest_slots_max> copied_frames;
   uint32_t frames = 0, buffers = 0;
-  uint64_t bytes = 0, slots = 0, segmented_frames = 0;
+  uint64_t bytes = 0, slots = 0, segmented_frames = 0, hashed_frames = 0;
   for (uint32_t d = first; d < end; ++d) {
     const Delivery& delivery = batch.deliveries[d];
     const bool copied =
@@ -81,6 +100,7 @@ void finish(const ToGuestBatch& batch, uint32_t first, uint32_t end, uint64_t no
     }
     bytes += delivery.frame->pkt_len;
     segmented_frames += segmented(delivery.frame);
+    hashed_frames += delivery.hashed;
     copied_frames[frames++] = delivery.frame;
   }
   rte_pktmbuf_free_bulk(copied_frames.data(), frames);
@@ -91,6 +111,7 @@ void finish(const ToGuestBatch& batch, uint32_t first, uint32_t end, uint64_t no
   queue.counters.add(QueueCounter::to_guest_frames, frames);
   queue.counters.add(QueueCounter::to_guest_bytes, bytes);
   if (segmented_frames > 0) queue.counters.add(QueueCounter::to_guest_gso_frames, segmented_frames);
+  if (hashed_frames > 0) queue.counters.add(QueueCounter::to_guest_hashed_frames, hashed_frames);
 }
 
 void publish(GuestQueue& queue, EventChannels& events) {

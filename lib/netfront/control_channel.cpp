@@ -54,6 +54,31 @@ Result<netif::ControlResponse> ControlChannel::ask(uint16_t type, uint32_t queue
   return response;
 }
 
+Status ControlChannel::hash(uint32_t types, std::span<const uint8_t> key,
+                            std::span<const uint32_t> mapping) {
+  const auto keys = static_cast<uint32_t>(key.size());
+  const auto entries = static_cast<uint32_t>(mapping.size());
+  const struct {
+    uint16_t type;
+    uint32_t data0, data1;
+    std::span<const std::byte> page;
+  } requests[] = {
+      {XEN_NETIF_CTRL_TYPE_SET_HASH_ALGORITHM, XEN_NETIF_CTRL_HASH_ALGORITHM_TOEPLITZ, 0, {}},
+      {XEN_NETIF_CTRL_TYPE_SET_HASH_KEY, list_reference(), keys, std::as_bytes(key)},
+      {XEN_NETIF_CTRL_TYPE_SET_HASH_MAPPING_SIZE, entries, 0, {}},
+      {XEN_NETIF_CTRL_TYPE_SET_HASH_MAPPING, list_reference(), entries, std::as_bytes(mapping)},
+      {XEN_NETIF_CTRL_TYPE_SET_HASH_FLAGS, types, 0, {}}};
+  for (const auto& request : requests) {
+    std::ranges::copy(request.page, std::as_writable_bytes(list_page()).begin());
+    auto answer = ask(request.type, request.data0, request.data1, 0);
+    if (!answer) return answer.error();
+    if (const uint32_t status = answer.value().status; status != XEN_NETIF_CTRL_STATUS_SUCCESS)
+      return Error{
+          fmt::format("the backend refuses control request {}: status {}", request.type, status)};
+  }
+  return Done{};
+}
+
 Status ControlChannel::stage(uint32_t queue, std::span<netif::StaticGrant> list) {
   auto room = ask(XEN_NETIF_CTRL_TYPE_GET_GREF_MAPPING_SIZE, queue, 0, 0);
   if (!room) return room.error();

@@ -33,6 +33,12 @@ class ControlChannel {
   // Has the backend map these for a queue; a backend that cannot keep so many leaves it.
   Status stage(uint32_t queue, std::span<netif::StaticGrant> list);
   uint32_t staged_pages() const { return staged_pages_; }
+  // Has the backend hash frames by these types (XEN_NETIF_CTRL_HASH_TYPE_*) and this key.
+  // `mapping`: by which queue each hash comes, modulo its size; empty: the hash modulo the number
+  // of queues.
+  Status hash(uint32_t types, std::span<const uint8_t> key, std::span<const uint32_t> mapping);
+  // The page that list_reference() grants, which requests may name.
+  std::span<uint8_t> list_page() { return {pages_ + netif::page_bytes, netif::page_bytes}; }
 
  private:
   ControlChannel(GuestDevices& devices, int timeout_s) : devices_(devices), timeout_s_(timeout_s) {}

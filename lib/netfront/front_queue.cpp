@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 
 namespace netback {
 
@@ -104,6 +105,15 @@ void FrontQueue::put_segmentation(const Segmentation& segmentation) {
   from_guest_->put(extra);
 }
 
+void FrontQueue::put_hash(const HashInfo& hash) {
+  netif::ExtraInfo extra{};
+  extra.type = XEN_NETIF_EXTRA_TYPE_HASH;
+  extra.u.hash.type = hash.type;
+  extra.u.hash.algorithm = hash.algorithm;
+  std::memcpy(extra.u.hash.value, &hash.value, sizeof hash.value);
+  from_guest_->put(extra);
+}
+
 bool FrontQueue::put_group(uint8_t type, const std::array<uint8_t, 6>& group) {
   const int buffer = free_slots() < 2 ? -1 : take_buffer();
   if (buffer < 0) return false;
@@ -145,16 +155,15 @@ bool FrontQueue::receive(Received& received) {
       continue;
     }
     posted_[response.id] = false;
-    received = {response.id, response.offset, response.status, response.flags, {}};
-    if (response.flags & NETRXF_extra_info) received.segmentation = take_segmentation();
+    received = {response.id, response.offset, response.status, response.flags, {}, {}};
+    if (response.flags & NETRXF_extra_info) take_extra_info(received);
     return true;
   }
   return false;
 }
 
 // The slots of extra info behind a first slot. Their buffers are as they were: posted once more.
-Segmentation FrontQueue::take_segmentation() {
-  Segmentation segmentation;
+void FrontQueue::take_extra_info(Received& received) {
   netif::ToGuestResponse slot;
   bool more = true;
   while (more && to_guest_->take(slot)) {
@@ -162,13 +171,16 @@ Segmentation FrontQueue::take_segmentation() {
     if (posted_[buffer]) post(buffer);
     const auto extra = std::bit_cast<netif::ExtraInfo>(slot);
     more = extra.flags & XEN_NETIF_EXTRA_FLAG_MORE;
-    if (extra.type == XEN_NETIF_EXTRA_TYPE_GSO)
-      segmentation = {extra.u.gso.size, extra.u.gso.type};
-    else
+    if (extra.type == XEN_NETIF_EXTRA_TYPE_GSO) {
+      received.segmentation = {extra.u.gso.size, extra.u.gso.type};
+    } else if (extra.type == XEN_NETIF_EXTRA_TYPE_HASH) {
+      received.hash = {extra.u.hash.type, extra.u.hash.algorithm, 0};
+      std::memcpy(&received.hash.value, extra.u.hash.value, sizeof received.hash.value);
+    } else {
       ++bad_answers_;
+    }
   }
   if (more) ++bad_answers_;
-  return segmentation;
 }
 
 void FrontQueue::post(uint32_t buffer) {

@@ -24,6 +24,13 @@ struct Segmentation {
   uint8_t type = XEN_NETIF_GSO_TYPE_NONE;
 };
 
+// What extra info says of a frame's hash.
+struct HashInfo {
+  uint8_t type = 0;       // _XEN_NETIF_CTRL_HASH_TYPE_*
+  uint8_t algorithm = 0;  // XEN_NETIF_CTRL_HASH_ALGORITHM_*; NONE: there was no hash
+  uint32_t value = 0;
+};
+
 class FrontQueue {
  public:
   struct Options {
@@ -60,6 +67,7 @@ class FrontQueue {
   void put(uint32_t buffer, uint32_t bytes, uint16_t flags = 0);
   // Puts a slot of extra info, behind a first slot with NETTXF_extra_info: of that frame.
   void put_segmentation(const Segmentation& segmentation);
+  void put_hash(const HashInfo& hash);
   // Puts a request to join or to leave a multicast group (XEN_NETIF_EXTRA_TYPE_MCAST_ADD or _DEL):
   // two slots. False: there are none, or no buffer is free.
   bool put_group(uint8_t type, const std::array<uint8_t, 6>& group);
@@ -80,7 +88,8 @@ class FrontQueue {
     uint32_t offset;
     int32_t bytes;              // negative: a status
     uint16_t flags;             // NETRXF_*
-    Segmentation segmentation;  // with NETRXF_extra_info
+    Segmentation segmentation;  // with NETRXF_extra_info; so the hash
+    HashInfo hash;
   };
   // The next response, if one is there; its buffer is the caller's until post().
   bool receive(Received& received);
@@ -100,7 +109,7 @@ class FrontQueue {
   Status share();
   Status bind();
   void begin_rings();
-  Segmentation take_segmentation();
+  void take_extra_info(Received& received);
   void notify(evtchn_port_t port);
 
   Frontend& frontend_;

@@ -63,6 +63,12 @@ Status Frontend::offer() {
 Status Frontend::finish() {
   if (Status come = wait_for_backend({XenbusState::connected}); !come) return come;
   if (Status staged = stage(); !staged) return staged;
+  if (options_.hash_types != 0) {
+    if (!control_) return Error{"the backend offers no control ring"};
+    if (Status set = control_->hash(options_.hash_types, options_.hash_key, options_.hash_mapping);
+        !set)
+      return set;
+  }
   return devices_.watch(backend_.substr(0, backend_.rfind('/')));
 }
 
@@ -85,7 +91,7 @@ Status Frontend::open_queues() {
 }
 
 Status Frontend::open_control() {
-  if (!options_.staging ||
+  if (!(options_.staging || options_.control_ring || options_.hash_types != 0) ||
       devices_.store().read(backend_ + "/" + netif::keys::feature_ctrl_ring) != "1")
     return Done{};
   auto opened = ControlChannel::open(devices_, backend_id_, options_.timeout_s);
@@ -96,7 +102,7 @@ Status Frontend::open_control() {
 
 // Every buffer: those of frames from here read-only, as they are granted.
 Status Frontend::stage() {
-  if (!control_) return Done{};
+  if (!control_ || !options_.staging) return Done{};
   for (uint32_t number = 0; number < queues_.size(); ++number) {
     std::vector<netif::StaticGrant> list;
     for (const uint32_t reference : queues_[number]->from_guest_references())

@@ -29,8 +29,12 @@ struct FrontendOptions {
   bool multicast_control = false;  // request-multicast-control: only frames of groups it joins
   // A page from the guest is overwritten as soon as it is answered: nobody may need it any more.
   bool spoil_answered = false;
-  bool staging = false;  // has the backend keep all pages mapped, if it can
-  int timeout_s = 10;    // for the backend to come, and to connect
+  bool staging = false;           // has the backend keep all pages mapped, if it can
+  bool control_ring = false;      // opens one, if the backend offers it, for more than staging
+  uint32_t hash_types = 0;        // XEN_NETIF_CTRL_HASH_TYPE_*: has frames come with these hashes
+  std::vector<uint8_t> hash_key;  // by this key
+  std::vector<uint32_t> hash_mapping;  // by this queue, each of so many hashes
+  int timeout_s = 10;                  // for the backend to come, and to connect
 };
 
 class Frontend {
@@ -48,6 +52,7 @@ class Frontend {
   const std::string& mac() const { return mac_; }
   // Pages that the backend keeps mapped.
   uint32_t staged_pages() const { return control_ ? control_->staged_pages() : 0; }
+  ControlChannel* control() { return control_.get(); }  // null: none was asked for, or offered
 
   // The backend closes the device, or is gone: seen by wait() and by look_at_backend(), a system
   // call. What is under way may stay unanswered then.

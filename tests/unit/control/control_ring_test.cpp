@@ -39,7 +39,7 @@ TEST_CASE("control_ring_what_we_do_not_know_is_answered_so_with_id_and_type") {
   ControlGuest guest(host);
   guest.connect();
   List list = guest.pages(1);
-  for (const uint16_t type : {0, 1, 2, 3, 4, 5, 6, 7, 11, 12, 65535}) {
+  for (const uint16_t type : {0, 11, 12, 65535}) {
     const auto answer = guest.ask(type, list);
     CHECK(answer.status == not_supported);
     CHECK(answer.data == 0);

@@ -12,7 +12,7 @@ using namespace netback::test;
 
 namespace {
 
-struct Hashing : Bench {
+struct FlowHashing : Bench {
   uint32_t hash(const Bytes& bytes, uint32_t piece = 0) {
     rte_mbuf* frame = make_mbuf(*pool, bytes, piece);
     const uint32_t result = flow_hash(frame);
@@ -35,7 +35,7 @@ TEST_CASE("queue choice: addresses, protocol and ports are the flow, nothing els
       for (const bool tagged : {false, true})
         for (const size_t options : {size_t{0}, size_t{8}}) {
           if (ipv6 && options > 0) continue;
-          Hashing h;
+          FlowHashing h;
           const Packet packet =
               make_packet({.ipv6 = ipv6, .udp = udp, .tagged = tagged, .options = options});
           INFO("ipv6 " << ipv6 << " udp " << udp << " tagged " << tagged << " options " << options);
@@ -57,7 +57,7 @@ TEST_CASE("queue choice: addresses, protocol and ports are the flow, nothing els
 
 TEST_CASE("queue choice: TCP and UDP between the same ends are two flows") {
   for (const bool ipv6 : {false, true}) {
-    Hashing h;
+    FlowHashing h;
     Packet packet = make_packet({.ipv6 = ipv6, .udp = true});
     const uint32_t udp = h.hash(packet.bytes);
     packet.bytes[packet.l3 + (ipv6 ? 6 : 9)] = 6;
@@ -66,7 +66,7 @@ TEST_CASE("queue choice: TCP and UDP between the same ends are two flows") {
 }
 
 TEST_CASE("queue choice: fragments of a datagram stay together, the first one too") {
-  Hashing h;
+  FlowHashing h;
   Packet first = make_packet({.udp = true});
   first.bytes[first.l3 + 6] = 0x20;  // more fragments
   first.bytes[first.l3 + 7] = 0;
@@ -80,7 +80,7 @@ TEST_CASE("queue choice: fragments of a datagram stay together, the first one to
 
 TEST_CASE("queue choice: other protocols over IP have no ports") {
   for (const bool ipv6 : {false, true}) {
-    Hashing h;
+    FlowHashing h;
     Packet packet = make_packet({.ipv6 = ipv6});
     packet.bytes[packet.l3 + (ipv6 ? 6 : 9)] = 47;  // GRE
     CHECK_FALSE(h.matters(packet.bytes, packet.l4));
@@ -89,7 +89,7 @@ TEST_CASE("queue choice: other protocols over IP have no ports") {
 }
 
 TEST_CASE("queue choice: what is not IP is told apart by both addresses") {
-  Hashing h;
+  FlowHashing h;
   const Bytes frame = plain_frame(60);
   for (const size_t at : {0u, 5u, 6u, 11u}) CHECK(h.matters(frame, at));
   for (const size_t at : {14u, 30u, 59u}) CHECK_FALSE(h.matters(frame, at));
@@ -97,7 +97,7 @@ TEST_CASE("queue choice: what is not IP is told apart by both addresses") {
 
 TEST_CASE("queue choice: headers that are cut off, or go on in another buffer, are not read") {
   for (const bool ipv6 : {false, true}) {
-    Hashing h;
+    FlowHashing h;
     const Packet packet = make_packet({.ipv6 = ipv6, .udp = true});
     const uint32_t whole = h.hash(packet.bytes);
     for (uint32_t bytes = 14; bytes < packet.l4 + 8; ++bytes) {

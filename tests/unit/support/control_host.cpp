@@ -136,6 +136,8 @@ void ControlHost::ack() {
   if (const auto* use = std::get_if<UseStaging>(&taken_->what)) {
     if (use->queue->staging != nullptr) CHECK(use->queue->staging->find(0, false) == nullptr);
     use->queue->staging = use->table;
+  } else if (const auto* hash = std::get_if<UseHashing>(&taken_->what)) {
+    hash->queue->hashing = hash->hashing;
   }
   mailbox.report(Acked{taken_->sequence});
   taken_.reset();

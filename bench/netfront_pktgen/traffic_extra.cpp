@@ -1,0 +1,29 @@
+// What goes by extra info: multicast groups, hashes.
+#include "bench/netfront_pktgen/toeplitz.hpp"
+#include "bench/netfront_pktgen/traffic.hpp"
+
+namespace netback {
+
+// In order, and answered when it returns.
+void Traffic::ask_for_groups(uint8_t type) {
+  if (groups_.empty()) return;
+  for (const auto& group : groups_)
+    while (!queue_.put_group(type, group) && !frontend_.backend_closes()) {
+      queue_.push_from_guest();
+      wait_for_answers();
+    }
+  queue_.push_from_guest();
+  wait_for_answers();
+}
+
+void Traffic::check_hash(const FrontQueue::Received& received) {
+  const uint8_t* bytes = queue_.to_guest_page(received.buffer) + received.offset;
+  const HashInfo expected = expected_hash(options_.hash_types, options_.hash_key,
+                                          {bytes, static_cast<size_t>(received.bytes)});
+  const HashInfo& found = received.hash;
+  hashed_ += found.algorithm != XEN_NETIF_CTRL_HASH_ALGORITHM_NONE;
+  bad_hashes_ += found.type != expected.type || found.algorithm != expected.algorithm ||
+                 found.value != expected.value;
+}
+
+}  // namespace netback
