@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "dataplane/rate.hpp"
 #include "lib/base/result.hpp"
 
 namespace netback {
@@ -35,8 +36,8 @@ struct VifConfig {
   std::optional<std::string> uuid;
   std::optional<std::string> nic;  // a [[port]]'s name
   std::optional<uint32_t> mtu;
-  std::optional<std::string> rate;  // xl's form "10Mb/s@20ms" or xenstore's "bytes,usec"
-  std::optional<std::string> rate_to_guest;
+  std::optional<RateLimit> rate;  // from the guest
+  std::optional<RateLimit> rate_to_guest;
   std::optional<uint32_t> vlan;
   std::optional<std::string> ip;
   std::optional<bool> rx_filter;
@@ -81,7 +82,8 @@ struct VifIdentity {
 Result<std::optional<VifConfig>> match_vif(const std::vector<VifConfig>& files,
                                            const VifIdentity& vif);
 
-// A setting's value and who set it: "vif file", "xenstore", "defaults" or "built in".
+inline constexpr std::string_view from_vif_file = "vif file";
+// A setting's value and who set it: from_vif_file, "xenstore", "defaults" or "built in".
 template <class T>
 struct Origin {
   T value;
@@ -92,8 +94,8 @@ struct EffectiveVif {
   Origin<std::string> nic;  // the name of one of the daemon's ports
   Origin<std::string> mac;  // lower case
   Origin<uint32_t> mtu;
-  Origin<std::string> rate;           // empty: unlimited
-  Origin<std::string> rate_to_guest;  // empty: unlimited
+  Origin<RateLimit> rate;  // from the guest
+  Origin<RateLimit> rate_to_guest;
   Origin<bool> rx_filter;
   Origin<bool> lock_mac;
   Origin<uint32_t> backlog_frames;
@@ -103,11 +105,16 @@ struct EffectiveVif {
 // `xenstore` maps our directory's keys to values (mac, mtu, rate, nic, bridge, vlan,
 // SUNW-need-rx-filter, SUNW-need-set-physaddr); an absent key is not in it. Fails on a value that
 // cannot be: says which key, from where, and why. What this version does not do yet is refused, not
-// ignored (here vlan and rate; the same in a file fails when it is read), except set-physaddr in
-// xenstore, whose failure is a warning (seed S10). The port is the first given of: file nic,
-// xenstore nic, the port on xenstore's bridge, [defaults] nic.
+// ignored (here vlan; the same in a file fails when it is read), except set-physaddr in xenstore,
+// whose failure is a warning (seed S10). The port is the first given of: file nic, xenstore nic,
+// the port on xenstore's bridge, [defaults] nic.
 Result<EffectiveVif> effective_settings(const std::optional<VifConfig>& file,
                                         const std::map<std::string, std::string>& xenstore,
                                         const DaemonConfig& daemon);
+
+// The rate alone, which may change while the vif is connected. `given`: the vif's file says so.
+Result<Origin<RateLimit>> effective_rate(const std::optional<RateLimit>& given,
+                                         const std::optional<std::string>& xenstore,
+                                         const DaemonConfig& daemon);
 
 }  // namespace netback

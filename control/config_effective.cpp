@@ -4,6 +4,7 @@
 
 #include "control/config_vif.hpp"
 #include "control/quote.hpp"
+#include "control/rate_text.hpp"
 #include "lib/netif/netif.hpp"
 #include "lib/xen/number.hpp"
 
@@ -15,7 +16,6 @@ namespace keys = netif::keys;
 
 using Keys = std::map<std::string, std::string>;
 
-constexpr std::string_view from_file = "vif file";
 constexpr std::string_view from_xenstore = "xenstore";
 constexpr std::string_view from_defaults = "defaults";
 constexpr std::string_view built_in = "built in";
@@ -34,7 +34,7 @@ Error bad_key(const char* key, std::string_view why) {
 template <class T>
 Origin<T> pick(const std::optional<T>& file, const std::optional<T>& xenstore,
                const std::optional<T>& defaults, T otherwise) {
-  if (file) return {*file, from_file};
+  if (file) return {*file, from_vif_file};
   if (xenstore) return {*xenstore, from_xenstore};
   if (defaults) return {*defaults, from_defaults};
   return {std::move(otherwise), built_in};
@@ -54,7 +54,7 @@ Status read_number(const Keys& xenstore, const char* key, uint32_t lowest, uint3
 Result<Origin<std::string>> choose_mac(const VifConfig& file, const Keys& xenstore) {
   const auto text = find(xenstore, keys::mac);
   // libxl always writes one. A file's MAC is the one that it was matched by.
-  if (file.mac) return Origin<std::string>{*file.mac, from_file};
+  if (file.mac) return Origin<std::string>{*file.mac, from_vif_file};
   if (!text) return bad_key(keys::mac, "is absent");
   auto mac = checked_mac(*text);
   if (!mac) return bad_key(keys::mac, mac.error().message);
@@ -89,7 +89,7 @@ Result<Origin<std::string>> choose_port(const VifConfig& file, const Keys& xenst
     if (known.name == port.value) return port;
   }
   return Error{fmt::format("nic from {}: port {} is not in {}; {}",
-                           port.from == from_file ? file.file : std::string(port.from),
+                           port.from == from_vif_file ? file.file : std::string(port.from),
                            in_quotes(port.value, '\''), daemon_file_name,
                            port_names(daemon.ports))};
 }
@@ -107,15 +107,12 @@ Status check_lcores(const VifConfig& file, const DaemonConfig& daemon) {
   return Done{};
 }
 
-// A limit or a tag that is asked for and silently not there would be worse than no vif.
+// A tag that is asked for and silently not there would be worse than no vif.
 Status refuse_unsupported(const Keys& xenstore) {
-  for (const char* key : {keys::vlan, keys::rate}) {
-    const auto text = find(xenstore, key);
-    if (!text || text->empty()) continue;
-    return Error{fmt::format("xenstore {}: '{}' is not supported by this version", key, key),
-                 fmt::format("remove {} from the vif in the xl file", key)};
-  }
-  return Done{};
+  const auto text = find(xenstore, keys::vlan);
+  if (!text || text->empty()) return Done{};
+  return Error{fmt::format("xenstore {0}: '{0}' is not supported by this version", keys::vlan),
+               fmt::format("remove {} from the vif in the xl file", keys::vlan)};
 }
 
 }  // namespace
@@ -128,6 +125,20 @@ std::string port_names(const std::vector<PortConfig>& ports) {
     if (!port.bridge.empty()) names += fmt::format(" (bridge {})", port.bridge);
   }
   return names;
+}
+
+// A limit that cannot be understood is an error, not none as Linux has it: one that is asked for
+// and silently not there would be worse than no vif.
+Result<Origin<RateLimit>> effective_rate(const std::optional<RateLimit>& given,
+                                         const std::optional<std::string>& xenstore,
+                                         const DaemonConfig& daemon) {
+  std::optional<RateLimit> in_store;
+  if (xenstore && !xenstore->empty()) {
+    auto rate = parse_store_rate(*xenstore);
+    if (!rate) return bad_key(keys::rate, rate.error().message);
+    in_store = rate.value();
+  }
+  return pick(given, in_store, daemon.defaults.rate, RateLimit{});
 }
 
 Result<EffectiveVif> effective_settings(const std::optional<VifConfig>& given,
@@ -152,8 +163,12 @@ Result<EffectiveVif> effective_settings(const std::optional<VifConfig>& given,
   std::optional<bool> store_filter;
   if (need_filter) store_filter = *need_filter > 0;
 
+  auto rate = effective_rate(file.rate, find(xenstore, keys::rate), daemon);
+  if (!rate) return rate.error();
+
   const std::optional<bool> no_truth;
   const std::optional<uint32_t> no_number;
+  const std::optional<RateLimit> no_rate;
   std::vector<std::string> warnings;
   if (find(xenstore, keys::need_set_physaddr).value_or("0") != "0") {
     warnings.push_back(fmt::format("xenstore {} is ignored by this version: the port keeps its MAC",
@@ -163,8 +178,8 @@ Result<EffectiveVif> effective_settings(const std::optional<VifConfig>& given,
       .nic = std::move(nic).value(),
       .mac = std::move(mac).value(),
       .mtu = pick(file.mtu, mtu, defaults.mtu, 1500u),
-      .rate = {"", built_in},
-      .rate_to_guest = {"", built_in},
+      .rate = rate.value(),
+      .rate_to_guest = pick(file.rate_to_guest, no_rate, defaults.rate_to_guest, RateLimit{}),
       // Filtered: no guest of today asks, and a shared port must not leak (seed S6).
       .rx_filter = pick(file.rx_filter, store_filter, defaults.rx_filter, true),
       .lock_mac = pick(file.lock_mac, no_truth, defaults.lock_mac, false),

@@ -9,6 +9,7 @@
 #include <numeric>
 
 #include "control/quote.hpp"
+#include "control/rate_text.hpp"
 
 namespace netback {
 
@@ -119,6 +120,15 @@ std::optional<std::string> TableReader::one_of(std::string_view key,
     return text->get();
   }
   wrong_type(key, fmt::format("one of \"{}\"", fmt::join(words, "\", \"")));
+  return std::nullopt;
+}
+
+std::optional<RateLimit> TableReader::rate(std::string_view key) {
+  const auto given = text(key);
+  if (!given) return std::nullopt;
+  auto limit = parse_rate(*given);
+  if (limit) return limit.value();
+  problem_at(key, fmt::format("'{}' {}", key, limit.error().message));
   return std::nullopt;
 }
 

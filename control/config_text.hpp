@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "dataplane/rate.hpp"
 #include "lib/base/result.hpp"
 
 namespace netback {
@@ -51,6 +52,8 @@ class TableReader {
   std::optional<std::string> text(std::string_view key);
   std::optional<std::string> one_of(std::string_view key,
                                     std::initializer_list<std::string_view> words);
+  // As xl writes it: rate_text.hpp.
+  std::optional<RateLimit> rate(std::string_view key);
   // A list of cpus; this version takes no more than one.
   std::optional<std::vector<unsigned>> lcores(std::string_view key);
   const toml::table* table(std::string_view key);

@@ -132,7 +132,9 @@ void read_settings(TableReader& table, VifConfig& vif) {
   vif.queues_max = table.number("queues-max", 1, limits::vif_queues_max);
   vif.set_physaddr = fixed_truth(table, "set-physaddr", false);
   vif.switching = fixed_truth(table, "switching", true);
-  for (const char* key : {"rate", "rate-to-guest", "vlan"}) table.refuse(key, not_yet);
+  vif.rate = table.rate("rate");
+  vif.rate_to_guest = table.rate("rate-to-guest");
+  table.refuse("vlan", not_yet);
   for (const char* key : {"script", "backend", "bridge", "vifname", "trusted"}) {
     table.refuse(key, is_xls);
   }

@@ -4,6 +4,8 @@
 
 #include <chrono>
 
+#include "control/rate_text.hpp"
+
 namespace netback {
 namespace {
 
@@ -14,12 +16,16 @@ Json origin_json(const Origin<T>& origin) {
   return {{"value", origin.value}, {"from", origin.from}};
 }
 
+Json rate_json(const Origin<RateLimit>& rate) {
+  return {{"value", rate_text(rate.value)}, {"from", rate.from}};
+}
+
 Json settings_json(const EffectiveVif& settings) {
   return {{"nic", origin_json(settings.nic)},
           {"mac", origin_json(settings.mac)},
           {"mtu", origin_json(settings.mtu)},
-          {"rate", origin_json(settings.rate)},
-          {"rate-to-guest", origin_json(settings.rate_to_guest)},
+          {"rate", rate_json(settings.rate)},
+          {"rate-to-guest", rate_json(settings.rate_to_guest)},
           {"rx-filter", origin_json(settings.rx_filter)},
           {"lock-mac", origin_json(settings.lock_mac)},
           {"backlog-frames", origin_json(settings.backlog_frames)},

@@ -56,6 +56,8 @@ class VifSession {
   void drain(std::function<void()> done);
   // Whether xenstored has the vif's domain. True: that is news, and it died or came back.
   bool note_domain(bool introduced);
+  // Xenstore's `rate` may have changed: looked at by the next advance().
+  void note_rate() { rate_changed_ = true; }
   // Writes `carrier` when it is not what the port's link is.
   void show_link();
 
@@ -90,6 +92,8 @@ class VifSession {
   bool write_state(XenbusState state, bool offer);
   void refuse(const Error& error);
   void write_error(const std::string& message);
+  void follow_rate();
+  void apply_rates();
   void delay_offer();
   std::string path(std::string_view key) const;
 
@@ -100,6 +104,8 @@ class VifSession {
   std::string frontend_;  // its directory
   VifIdentity identity_;
   std::optional<VifPlan> plan_;
+  RateBudget from_guest_rate_, to_guest_rate_;  // the queue's as well
+  bool rate_changed_ = false;
   std::unique_ptr<Connection> connection_;
   std::unique_ptr<ControlRing> control_ring_;    // of that connection; none if the guest has none
   std::unique_ptr<MulticastControl> multicast_;  // of that connection

@@ -86,7 +86,9 @@ void VifWatcher::note(std::string_view path, std::string_view token) {
     const auto [domain, rest] = split(path, '/');
     const auto [devid, key] = split(rest, '/');
     if (const auto id = parse_vif_id(domain, devid)) {
-      if (VifSession::depends_on(key)) dirty_.insert(*id);
+      const auto known = key == netif::keys::rate ? sessions_.find(*id) : sessions_.end();
+      if (known != sessions_.end()) known->second->note_rate();
+      if (known != sessions_.end() || VifSession::depends_on(key)) dirty_.insert(*id);
     } else if (const auto number = parse_number<uint16_t>(domain)) {
       look_in_.insert(*number);  // the directory above its vifs: made, or removed with all of them
     } else {

@@ -24,6 +24,7 @@ namespace netback {
   X(from_guest_copy_slots, "slots carried by those calls, all queues of the worker together")      \
   X(from_guest_staged_copies, "copies from pages of the guest that are mapped: no hypercall")      \
   X(from_guest_notifications, "times the guest was notified of answers")                           \
+  X(from_guest_rate_waits, "times requests began to wait in the ring for the vif's rate")          \
   X(from_guest_multicast_answered, "multicast list requests answered OKAY")                        \
   X(from_guest_multicast_refused, "multicast list requests answered ERROR")                        \
   X(from_guest_drop_bad_size_frames, "first fragment shorter than an Ethernet header")             \
@@ -54,6 +55,7 @@ namespace netback {
   X(to_guest_staged_copies, "copies to pages of the guest that are mapped: no hypercall")          \
   X(to_guest_notifications, "times the guest was notified of frames")                              \
   X(to_guest_drop_backlog_full_frames, "the backlog was full")                                     \
+  X(to_guest_drop_rate_frames, "more than the vif's rate-to-guest")                                \
   X(to_guest_drop_stalled_frames, "the guest took none of its backlog for too long")               \
   X(to_guest_drop_copy_failed_frames, "the hypervisor refused a grant copy")                       \
   X(to_guest_drop_too_long_frames, "longer than the guest can take")                               \

@@ -167,7 +167,7 @@ class Forwarding {
       if (segmented(frame) && !takes_segmented(*queue.settings, frame)) [[unlikely]]
         cut_to_backlog(queue, frame, room);
       else
-        join_backlog(queue, frame, room);
+        join_backlog(queue, frame, refusal_or_rate(queue, frame, room));
     }
     if (queue.backlog.count() == before) return;
     if (before == 0) queue.backlog_since = now_;
@@ -193,15 +193,26 @@ class Forwarding {
     return QueueCounter::to_guest_frames;
   }
 
-  static void join_backlog(GuestQueue& queue, rte_mbuf* frame, const BacklogRoom& room) {
+  // The same, of a frame that is to be paid for.
+  QueueCounter refusal_or_rate(GuestQueue& queue, const rte_mbuf* frame, const BacklogRoom& room) {
     const QueueCounter verdict = refusal(queue, frame, room);
+    RateBudget* rate = queue.to_guest_rate.load(std::memory_order_relaxed);
+    if (rate == nullptr || verdict != QueueCounter::to_guest_frames) [[likely]]
+      return verdict;
+    return rate->take(frame->pkt_len, static_cast<int64_t>(now_))
+               ? verdict
+               : QueueCounter::to_guest_drop_rate_frames;
+  }
+
+  static void join_backlog(GuestQueue& queue, rte_mbuf* frame, QueueCounter verdict) {
     if (verdict != QueueCounter::to_guest_frames) return drop(frame, queue.counters, verdict);
     queue.backlog.push(frame);
   }
 
-  // For a guest that does not segment. Nothing is cut for one that takes none of it.
+  // For a guest that does not segment. Nothing is cut for one that takes none of it; it is paid for
+  // whole.
   void cut_to_backlog(GuestQueue& queue, rte_mbuf* frame, const BacklogRoom& room) {
-    const QueueCounter verdict = refusal(queue, frame, room);
+    const QueueCounter verdict = refusal_or_rate(queue, frame, room);
     if (verdict != QueueCounter::to_guest_frames) return drop(frame, queue.counters, verdict);
     Segments segments;
     const auto parts = cut(frame, pool_, segments);
@@ -209,7 +220,7 @@ class Forwarding {
       return drop(frame, queue.counters, QueueCounter::to_guest_drop_no_buffer_frames);
     rte_pktmbuf_free(frame);
     queue.counters.add(QueueCounter::to_guest_cut_frames);
-    for (rte_mbuf* part : parts) join_backlog(queue, part, room);
+    for (rte_mbuf* part : parts) join_backlog(queue, part, refusal(queue, part, room));
   }
 
   static bool takes_segmented(const VifSettings& settings, const rte_mbuf* frame) {

@@ -15,6 +15,7 @@
 #include "dataplane/hashing.hpp"
 #include "dataplane/limits.hpp"
 #include "dataplane/multicast_groups.hpp"
+#include "dataplane/rate.hpp"
 #include "lib/xen/ring.hpp"
 #include "lib/xen/staging_table.hpp"
 
@@ -117,9 +118,14 @@ struct GuestQueue {
   bool in_backlogged = false;  // listed in the worker's queues with a backlog
   bool draining = false;       // until its backlog is gone; then it is detached
   bool placed = false;         // the table in use has its vif
+  bool held = false;           // its requests wait for the vif's rate
 
   // Whether frames of the guest are taken: each has somewhere to go then.
   bool takes_frames() const { return placed && !draining && !quarantined; }
+
+  // Control writes, the worker reads. The vif's, which outlive the queue; null: unlimited.
+  std::atomic<RateBudget*> from_guest_rate = nullptr;
+  std::atomic<RateBudget*> to_guest_rate = nullptr;
 
   // The worker writes, anyone reads.
   QueueCounters counters = {};

@@ -24,7 +24,8 @@ bool runs(const PortQueue* port) {
 // Whether the queue has work already.
 bool arm(GuestQueue& queue) {
   if (queue.quarantined) return false;
-  const bool requests = queue.takes_frames() && queue.from_guest.arm();
+  // Those that wait for a rate do so until it is time, whatever the guest says.
+  const bool requests = queue.takes_frames() && !queue.held && queue.from_guest.arm();
   // Buffers that the guest posts matter only to frames that wait for them.
   if (queue.backlog.count() == 0) return requests;
   const rte_mbuf* next = queue.backlog.at(0);

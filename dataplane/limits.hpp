@@ -79,6 +79,12 @@ inline constexpr uint32_t parked_look_interval_us = 15;
 inline constexpr uint32_t commands_per_turn = 8;
 inline constexpr uint32_t command_queue_max = 256;
 
+// A rate's credit is kept for so long at least, for a worker that wakes late; and one whose vif's
+// credit is used up waits for so much of it, so that frames are still taken in groups.
+inline constexpr uint32_t rate_burst_us_min = 2'000;
+inline constexpr uint32_t rate_pause_us = 1'000;
+static_assert(rate_pause_us < rate_burst_us_min);
+
 inline constexpr uint32_t stall_ms = 10'000;  // a backlog that could not shrink
 inline constexpr uint32_t stall_ms_without_rx_notify = 30;
 inline constexpr uint32_t drain_ms = 2'000;

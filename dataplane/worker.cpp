@@ -9,6 +9,7 @@
 #include "dataplane/from_guest/decode.hpp"
 #include "dataplane/from_guest/fetch.hpp"
 #include "dataplane/from_guest/inspect.hpp"
+#include "dataplane/from_guest/limit.hpp"
 #include "dataplane/from_guest/respond.hpp"
 #include "dataplane/port/accept.hpp"
 #include "dataplane/port/transmit.hpp"
@@ -39,7 +40,7 @@ void Worker::run() {
     const uint64_t now = rte_rdtsc();
     count_turn(busy, started, now);
     const bool sees_work = busy || from_guest_.gathering;
-    idle_.after_turn(sees_work, now, sleep_us_max(), queues_, ports_, counters_);
+    idle_.after_turn(sees_work, now, sleep_us_max(now), queues_, ports_, counters_);
   }
 }
 
@@ -50,6 +51,7 @@ bool Worker::turn() {
 
   from_guest::collect(queues_, from_guest_, now, gather_cycles_);
   from_guest::decode(from_guest_);
+  from_guest::limit(from_guest_);
   if (!from_guest::fetch(from_guest_, pool_, grants_, counters_))
     counters_.add(WorkerCounter::worker_pool_empty_turns);
   from_guest::inspect(from_guest_, frames_);
@@ -177,10 +179,16 @@ void Worker::count_turn(bool busy, uint64_t started, uint64_t ended) {
   counters_.add(WorkerCounter::worker_busy_cycles, ended - started);
 }
 
-// With guests to serve, a stall is noticed and a lost event made up for within 10 ms.
-uint32_t Worker::sleep_us_max() const {
-  if (!drains_.empty()) return 1'000;
-  return queues_.hot().empty() && queues_.parked().empty() ? 1'000'000 : 10'000;
+// With guests to serve, a stall is noticed and a lost event made up for within 10 ms. No event says
+// that a vif's rate lets it go on.
+uint32_t Worker::sleep_us_max(uint64_t now) const {
+  uint32_t most = queues_.hot().empty() && queues_.parked().empty() ? 1'000'000 : 10'000;
+  if (!drains_.empty()) most = 1'000;
+  const int64_t held_until = from_guest_.held_until;
+  if (held_until == std::numeric_limits<int64_t>::max()) return most;
+  const int64_t cycles = std::max<int64_t>(0, held_until - static_cast<int64_t>(now));
+  const auto cycles_per_us = static_cast<int64_t>(rte_get_tsc_hz() / 1'000'000);
+  return static_cast<uint32_t>(std::min<int64_t>(most, cycles / cycles_per_us + 1));
 }
 
 }  // namespace netback

@@ -48,7 +48,7 @@ class Worker {
   void take_off(GuestQueue& queue);
   void drop_backlog(GuestQueue& queue);
   void count_turn(bool busy, uint64_t started, uint64_t ended);
-  uint32_t sleep_us_max() const;
+  uint32_t sleep_us_max(uint64_t now) const;
 
   Mailbox& mailbox_;
   Grants& grants_;

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <limits>
 #include <optional>
 
 #include "dataplane/guest_queue.hpp"
@@ -66,6 +67,9 @@ struct FromGuestBatch {
   uint32_t run_count = 0, slot_count = 0, frame_count = 0;
   uint32_t buffers_wanted = 0;  // by the good frames; decode
   bool gathering = false;       // a queue has requests that wait for more; collect
+  int64_t now = 0;              // TSC of the turn; collect
+  // TSC at which the first of the queues that wait for their rates goes on; collect
+  int64_t held_until = std::numeric_limits<int64_t>::max();
   std::array<SlotRun, limits::turn_runs_max> runs;
   std::array<FromGuestSlot, limits::turn_slots_max> slots;
   std::array<GuestFrame, limits::turn_slots_max> frames;
@@ -75,6 +79,7 @@ struct FromGuestBatch {
   void clear() {
     run_count = slot_count = frame_count = buffers_wanted = 0;
     gathering = false;
+    held_until = std::numeric_limits<int64_t>::max();
     copies.clear();
   }
 };

@@ -1,7 +1,10 @@
 #include "dataplane/from_guest/collect.hpp"
 
+#include <rte_cycles.h>
+
 #include <algorithm>
 #include <span>
+#include <utility>
 
 namespace netback::from_guest {
 namespace {
@@ -32,6 +35,22 @@ bool gathers(GuestQueue& queue, uint32_t available, uint64_t now, uint64_t gathe
   return false;
 }
 
+// Whether the queue's requests wait for its vif's rate: until some of it can pass at once.
+bool is_held(GuestQueue& queue, FromGuestBatch& batch) {
+  const RateBudget* rate = queue.from_guest_rate.load(std::memory_order_relaxed);
+  const bool was_held = std::exchange(queue.held, false);
+  if (rate == nullptr) [[likely]]
+    return false;
+  const int64_t paid_until = rate->paid_until();
+  const int64_t pause = limits::rate_pause_us * static_cast<int64_t>(rte_get_tsc_hz() / 1'000'000);
+  if (batch.now > paid_until && !(was_held && batch.now < paid_until + pause)) return false;
+  queue.held = true;
+  queue.gathers_until = 0;
+  batch.held_until = std::min(batch.held_until, paid_until + pause);
+  if (!was_held) queue.counters.add(QueueCounter::from_guest_rate_waits);
+  return true;
+}
+
 // Whether the queue had anything to say.
 bool collect_queue(GuestQueue& queue, uint32_t share, uint64_t now, uint64_t gather_cycles,
                    FromGuestBatch& batch) {
@@ -42,6 +61,7 @@ bool collect_queue(GuestQueue& queue, uint32_t share, uint64_t now, uint64_t gat
     run.violation_slot = queue.from_guest.next_slot();
     return true;
   }
+  if (*available > 0 && is_held(queue, batch)) return true;
   if (gathers(queue, *available, now, gather_cycles)) {
     batch.gathering = true;
     return true;
@@ -88,6 +108,7 @@ void prefetch_first(std::span<GuestQueue* const> hot, size_t first, uint32_t sha
 // while.
 void collect(QueueSet& queues, FromGuestBatch& batch, uint64_t now, uint64_t gather_cycles) {
   batch.clear();
+  batch.now = static_cast<int64_t>(now);
   queues.look_at_parked(now);
   const auto& hot = queues.hot();
   if (hot.empty()) return;

@@ -73,6 +73,12 @@ void plan_short(FromGuestBatch& batch, GuestFrame& frame, rte_mbuf* buffer, uint
   frame.copy_count = static_cast<uint8_t>(batch.copies.count() - frame.first_copy);
 }
 
+void pay(const FromGuestBatch& batch, const SlotRun& run, RateBudget& rate) {
+  uint64_t bytes = 0;
+  for (uint32_t f = 0; f < run.frame_count; ++f) bytes += batch.frames[run.first_frame + f].bytes;
+  rate.spend(bytes, batch.now);
+}
+
 // Takes the slots of a run and plans the copies of its frames into the next buffers. How many slots
 // the hypervisor has a part in.
 uint32_t plan_run(FromGuestBatch& batch, SlotRun& run, rte_mbuf* const*& next_buffer) {
@@ -100,6 +106,8 @@ uint32_t plan_run(FromGuestBatch& batch, SlotRun& run, rte_mbuf* const*& next_bu
   if (const uint32_t staged = batch.copies.staged() - staged_before; staged > 0)
     run.queue->counters.add(QueueCounter::from_guest_staged_copies, staged);
   run.queue->from_guest.take(taken_slots);
+  if (RateBudget* rate = run.queue->from_guest_rate.load(std::memory_order_relaxed)) [[unlikely]]
+    pay(batch, run, *rate);
   return copied_slots;
 }
 

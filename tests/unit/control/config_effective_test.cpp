@@ -62,8 +62,8 @@ TEST_CASE("without_a_file_xenstore_and_what_is_built_in_hold") {
   check<std::string>(vif.nic, "host", "xenstore");
   check<std::string>(vif.mac, "00:16:3e:01:02:0a", "xenstore");
   check(vif.mtu, 1500u, "built in");
-  check<std::string>(vif.rate, "", "built in");
-  check<std::string>(vif.rate_to_guest, "", "built in");
+  check(vif.rate, RateLimit{}, "built in");
+  check(vif.rate_to_guest, RateLimit{}, "built in");
   check(vif.rx_filter, true, "built in");
   check(vif.lock_mac, false, "built in");
   check(vif.backlog_frames, 512u, "built in");
@@ -218,15 +218,36 @@ TEST_CASE("the_mtu_of_xenstore_is_checked") {
   CHECK(problem(std::nullopt, plain_with("mtu", "65517")) == "accepted");
 }
 
-TEST_CASE("limits_and_tags_that_are_not_built_yet_are_refused_and_not_ignored") {
-  for (const std::string key : {"rate", "vlan"}) {
-    auto refused = effective_settings(std::nullopt, plain_with(key, "5"), two_ports());
-    REQUIRE_FALSE(refused);
-    CHECK(refused.error().message ==
-          "xenstore " + key + ": '" + key + "' is not supported by this version");
-    CHECK(refused.error().fix == "remove " + key + " from the vif in the xl file");
-    CHECK(problem(std::nullopt, plain_with(key, "")) == "accepted");
-  }
+TEST_CASE("tags_are_not_built_yet_and_refused_not_ignored") {
+  auto refused = effective_settings(std::nullopt, plain_with("vlan", "5"), two_ports());
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().message == "xenstore vlan: 'vlan' is not supported by this version");
+  CHECK(refused.error().fix == "remove vlan from the vif in the xl file");
+  CHECK(problem(std::nullopt, plain_with("vlan", "")) == "accepted");
+}
+
+TEST_CASE("the_rate_is_the_file_s_or_xenstore_s_or_that_of_the_defaults") {
+  const RateLimit one{.bytes = 1, .interval_us = 10}, two{.bytes = 2, .interval_us = 10},
+      three{.bytes = 3, .interval_us = 10};
+  DaemonConfig daemon = two_ports();
+  VifConfig file = vif_file();
+  check(settings(file, plain_with("rate", ""), daemon).rate, RateLimit{}, "built in");
+  daemon.defaults.rate = three;
+  check(settings(file, plain_with("rate", ""), daemon).rate, three, "defaults");
+  check(settings(file, plain_with("rate", "2,10"), daemon).rate, two, "xenstore");
+  file.rate = one;
+  check(settings(file, plain_with("rate", "2,10"), daemon).rate, one, "vif file");
+  check(settings(file, plain, daemon).rate_to_guest, RateLimit{}, "built in");
+  daemon.defaults.rate_to_guest = three;
+  check(settings(file, plain, daemon).rate_to_guest, three, "defaults");
+  file.rate_to_guest = two;
+  check(settings(file, plain, daemon).rate_to_guest, two, "vif file");
+}
+
+TEST_CASE("a_rate_in_xenstore_that_cannot_be_understood_is_refused_and_not_ignored") {
+  CHECK(problem(std::nullopt, plain_with("rate", "fast")) ==
+        "xenstore rate: must be bytes and microseconds, like \"62500,50000\", not \"fast\"");
+  CHECK(problem(std::nullopt, plain_with("rate", "0,50000")).starts_with("xenstore rate: must be"));
 }
 
 TEST_CASE("a_vif_cannot_ask_for_a_cpu_that_the_daemon_does_not_use") {

@@ -67,7 +67,7 @@ TEST_CASE("every_key_of_the_daemon_is_read") {
       "[[port]]\nname = \"b\"\ndevice = \"net_null1\"\n"
       "[defaults]\nnic = \"b\"\nmtu = 1400\nip = \"192.0.2.1\"\nrx-filter = false\n"
       "lock-mac = true\nlcores = [3]\nbacklog-frames = 100\nswitching = true\n"
-      "set-physaddr = false\n");
+      "set-physaddr = false\nrate = \"1MB/s@20ms\"\nrate-to-guest = \"1MB/s@30ms\"\n");
   CHECK(config.lcores == std::vector<unsigned>{3});
   CHECK(config.memory == "pages");
   CHECK(config.memory_mb == 512);
@@ -94,6 +94,8 @@ TEST_CASE("every_key_of_the_daemon_is_read") {
   CHECK(config.defaults.backlog_frames == 100u);
   CHECK(config.defaults.switching == true);
   CHECK(config.defaults.set_physaddr == false);
+  CHECK(config.defaults.rate == RateLimit{.bytes = 20'000, .interval_us = 20'000});
+  CHECK(config.defaults.rate_to_guest == RateLimit{.bytes = 30'000, .interval_us = 30'000});
 }
 
 TEST_CASE("the_file_as_shipped_is_accepted") {

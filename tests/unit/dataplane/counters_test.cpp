@@ -6,6 +6,7 @@
 #include <string>
 #include <thread>
 
+#include <rte_cycles.h>
 #include <rte_ethdev.h>
 
 #include "tests/unit/support/gso.hpp"
@@ -122,6 +123,14 @@ const DropCase drop_cases[] = {
     {Q::to_guest_drop_backlog_full_frames,
      [](TestHost& h) {
        h.guests[0]->settings.backlog_frames_max = 0;
+       arrive(h);
+     }},
+    {Q::to_guest_drop_rate_frames,
+     [](TestHost& h) {
+       static RateBudget used_up;
+       used_up.set({.bytes = 10, .interval_us = 10'000'000}, rte_get_tsc_hz());
+       used_up.spend(1000, static_cast<int64_t>(rte_rdtsc()));
+       h.guests[0]->queue->to_guest_rate = &used_up;
        arrive(h);
      }},
     {Q::to_guest_drop_stalled_frames,

@@ -7,6 +7,7 @@
 #include "dataplane/from_guest/decode.hpp"
 #include "dataplane/from_guest/fetch.hpp"
 #include "dataplane/from_guest/inspect.hpp"
+#include "dataplane/from_guest/limit.hpp"
 #include "dataplane/from_guest/respond.hpp"
 #include "dataplane/to_guest/copy.hpp"
 #include "dataplane/to_guest/respond.hpp"
@@ -42,6 +43,7 @@ struct Bench {
 
 struct FromGuestStages : Bench {
   QueueSet queues;
+  uint64_t now = 0;  // TSC of the next turn
   FromGuestBatch batch;
   FrameBatch frames;
   std::vector<GuestQueue*> holding;
@@ -49,11 +51,12 @@ struct FromGuestStages : Bench {
   ~FromGuestStages() { take_frames(); }
 
   void decode() {
-    from_guest::collect(queues, batch, 0, 0);
+    from_guest::collect(queues, batch, now, 0);
     from_guest::decode(batch);
   }
   bool fetch() {
     decode();
+    from_guest::limit(batch);
     return from_guest::fetch(batch, *pool, *grants, counters);
   }
   bool inspect() {
