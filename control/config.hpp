@@ -38,7 +38,7 @@ struct VifConfig {
   std::optional<uint32_t> mtu;
   std::optional<RateLimit> rate;  // from the guest
   std::optional<RateLimit> rate_to_guest;
-  std::optional<uint32_t> vlan;
+  std::optional<uint32_t> vlan;  // 1 to 4094
   std::optional<std::string> ip;
   std::optional<bool> rx_filter;
   std::optional<bool> set_physaddr;
@@ -94,6 +94,7 @@ struct EffectiveVif {
   Origin<std::string> nic;  // the name of one of the daemon's ports
   Origin<std::string> mac;  // lower case
   Origin<uint32_t> mtu;
+  Origin<uint32_t> vlan;   // 0: none
   Origin<RateLimit> rate;  // from the guest
   Origin<RateLimit> rate_to_guest;
   Origin<bool> rx_filter;
@@ -104,10 +105,9 @@ struct EffectiveVif {
 };
 // `xenstore` maps our directory's keys to values (mac, mtu, rate, nic, bridge, vlan,
 // SUNW-need-rx-filter, SUNW-need-set-physaddr); an absent key is not in it. Fails on a value that
-// cannot be: says which key, from where, and why. What this version does not do yet is refused, not
-// ignored (here vlan; the same in a file fails when it is read), except set-physaddr in xenstore,
-// whose failure is a warning (seed S10). The port is the first given of: file nic, xenstore nic,
-// the port on xenstore's bridge, [defaults] nic.
+// cannot be: says which key, from where, and why. SUNW-need-set-physaddr, which this version does
+// not do, is a warning (seed S10). The port is the first given of: file nic, xenstore nic, the port
+// on xenstore's bridge, [defaults] nic.
 Result<EffectiveVif> effective_settings(const std::optional<VifConfig>& file,
                                         const std::map<std::string, std::string>& xenstore,
                                         const DaemonConfig& daemon);

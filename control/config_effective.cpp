@@ -107,12 +107,11 @@ Status check_lcores(const VifConfig& file, const DaemonConfig& daemon) {
   return Done{};
 }
 
-// A tag that is asked for and silently not there would be worse than no vif.
-Status refuse_unsupported(const Keys& xenstore) {
-  const auto text = find(xenstore, keys::vlan);
-  if (!text || text->empty()) return Done{};
-  return Error{fmt::format("xenstore {0}: '{0}' is not supported by this version", keys::vlan),
-               fmt::format("remove {} from the vif in the xl file", keys::vlan)};
+// xl hands on what it is given, for scripts of Open vSwitch lists of VLANs as well. One that is
+// asked for and silently not there would be worse than no vif.
+Status read_vlan(const Keys& xenstore, std::optional<uint32_t>& vlan) {
+  if (find(xenstore, keys::vlan) == "") return Done{};
+  return read_number(xenstore, keys::vlan, 1, vlan_max, vlan);
 }
 
 }  // namespace
@@ -146,7 +145,6 @@ Result<EffectiveVif> effective_settings(const std::optional<VifConfig>& given,
                                         const DaemonConfig& daemon) {
   const VifConfig file = given.value_or(VifConfig{});
   const VifConfig& defaults = daemon.defaults;
-  if (auto checked = refuse_unsupported(xenstore); !checked) return checked.error();
   if (auto checked = check_lcores(file, daemon); !checked) return checked.error();
   auto nic = choose_port(file, xenstore, daemon);
   if (!nic) return nic.error();
@@ -156,6 +154,8 @@ Result<EffectiveVif> effective_settings(const std::optional<VifConfig>& given,
   if (auto read = read_number(xenstore, keys::mtu, mtu_min, mtu_max, mtu); !read) {
     return read.error();
   }
+  std::optional<uint32_t> vlan;
+  if (auto read = read_vlan(xenstore, vlan); !read) return read.error();
   std::optional<uint32_t> need_filter;
   if (auto read = read_number(xenstore, keys::need_rx_filter, 0, INT32_MAX, need_filter); !read) {
     return read.error();
@@ -178,6 +178,7 @@ Result<EffectiveVif> effective_settings(const std::optional<VifConfig>& given,
       .nic = std::move(nic).value(),
       .mac = std::move(mac).value(),
       .mtu = pick(file.mtu, mtu, defaults.mtu, 1500u),
+      .vlan = pick(file.vlan, vlan, defaults.vlan, 0u),
       .rate = rate.value(),
       .rate_to_guest = pick(file.rate_to_guest, no_rate, defaults.rate_to_guest, RateLimit{}),
       // Filtered: no guest of today asks, and a shared port must not leak (seed S6).

@@ -134,7 +134,7 @@ void read_settings(TableReader& table, VifConfig& vif) {
   vif.switching = fixed_truth(table, "switching", true);
   vif.rate = table.rate("rate");
   vif.rate_to_guest = table.rate("rate-to-guest");
-  table.refuse("vlan", not_yet);
+  vif.vlan = table.number("vlan", 1, vlan_max);
   for (const char* key : {"script", "backend", "bridge", "vifname", "trusted"}) {
     table.refuse(key, is_xls);
   }

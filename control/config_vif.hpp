@@ -8,6 +8,7 @@
 #include "control/config.hpp"
 #include "control/config_text.hpp"
 #include "dataplane/limits.hpp"
+#include "dataplane/vlan.hpp"
 
 namespace netback {
 

@@ -20,10 +20,15 @@ Json rate_json(const Origin<RateLimit>& rate) {
   return {{"value", rate_text(rate.value)}, {"from", rate.from}};
 }
 
+Json vlan_json(const Origin<uint32_t>& vlan) {
+  return {{"value", vlan.value == 0 ? Json(nullptr) : Json(vlan.value)}, {"from", vlan.from}};
+}
+
 Json settings_json(const EffectiveVif& settings) {
   return {{"nic", origin_json(settings.nic)},
           {"mac", origin_json(settings.mac)},
           {"mtu", origin_json(settings.mtu)},
+          {"vlan", vlan_json(settings.vlan)},
           {"rate", rate_json(settings.rate)},
           {"rate-to-guest", rate_json(settings.rate_to_guest)},
           {"rx-filter", origin_json(settings.rx_filter)},

@@ -65,6 +65,7 @@ Result<VifPlan> plan_vif(const PlanSources& sources, const VifIdentity& identity
   if (rte_ether_unformat_addr(plan.settings.mac.value.c_str(), &plan.queue.mac) != 0)
     return Error{fmt::format("mac '{}' is not an Ethernet address", plan.settings.mac.value)};
   plan.queue.frame_bytes_max = mtu + limits::ethernet_header_bytes;
+  plan.queue.vlan = static_cast<uint16_t>(plan.settings.vlan.value);
   plan.queue.lock_mac = plan.settings.lock_mac.value;
   plan.queue.backlog_frames_max = plan.settings.backlog_frames.value;
   return plan;

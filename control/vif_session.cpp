@@ -199,7 +199,8 @@ Status VifSession::connect(bool resume) {
   world_.forwarding.add({.queue = &connection_->queue(),
                          .port = plan_->port->queue().port,
                          .mac = plan_->queue.mac,
-                         .filtered = plan_->settings.rx_filter.value});
+                         .filtered = plan_->settings.rx_filter.value,
+                         .vlan = plan_->queue.vlan});
   const size_t queues = connection_->queues().size();
   log::info("vif {}: {} to domain '{}', mac {}, port '{}', {} queue{}", id_.text(),
             resume ? "attached again" : "connected", identity_.domain, plan_->settings.mac.value,

@@ -37,6 +37,7 @@ namespace netback {
   X(from_guest_drop_bad_headers_frames, "checksum wanted for headers that are malformed")          \
   X(from_guest_drop_too_many_segments_frames, "GSO frames that stand for more than 256")           \
   X(from_guest_drop_source_address_frames, "source address is not the vif's (lock-mac)")           \
+  X(from_guest_drop_tagged_frames, "with a VLAN tag, from a vif that has a VLAN")                  \
   X(from_guest_drop_too_early_frames, "the port was not running")                                  \
   X(from_guest_drop_port_full_frames, "the port took no more frames")                              \
   X(from_guest_drop_port_too_long_frames, "longer than the port can send")                         \
@@ -59,7 +60,7 @@ namespace netback {
   X(to_guest_drop_stalled_frames, "the guest took none of its backlog for too long")               \
   X(to_guest_drop_copy_failed_frames, "the hypervisor refused a grant copy")                       \
   X(to_guest_drop_too_long_frames, "longer than the guest can take")                               \
-  X(to_guest_drop_no_buffer_frames, "no buffers for the segments of a GSO frame")                  \
+  X(to_guest_drop_no_buffer_frames, "no buffers for a GSO frame's segments or an untagged copy")   \
   X(to_guest_drop_detached_frames, "the guest had left, or was quarantined")
 
 // Of one port queue.

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 #include <span>
+#include <utility>
 
 #include "dataplane/offload.hpp"
 #include "dataplane/queue_choice.hpp"
@@ -51,6 +52,10 @@ class Forwarding {
         from_vif(first) ? table_.segment_of_vif(source_vif(first)) : table_.segment(first->port);
     if (segment == nullptr)  // its vif or port is in no table
       return rte_pktmbuf_free_bulk(row.data(), static_cast<uint32_t>(row.size()));
+    if (!segment->vlans.empty()) [[unlikely]] {
+      for (rte_mbuf* frame : row) with_vlans(*segment, frame);
+      return;
+    }
     const auto& to = rte_pktmbuf_mtod(first, const rte_ether_hdr*)->dst_addr;
     if (rte_is_multicast_ether_addr(&to)) {
       for (rte_mbuf* frame : row) flood(*segment, frame);
@@ -68,6 +73,60 @@ class Forwarding {
   }
 
  private:
+  // On a port some of whose vifs are on VLANs. Those of the frame's get it without the tag, the
+  // port and the vifs on no VLAN as it is.
+  void with_vlans(const ForwardTable::Segment& port, rte_mbuf* frame) {
+    const ForwardTable::Segment* vlan = port.vlans[vlan_of(frame)];
+    const auto& to = rte_pktmbuf_mtod(frame, const rte_ether_hdr*)->dst_addr;
+    if (rte_is_multicast_ether_addr(&to)) {
+      if (vlan != nullptr) show_stripped(vlan->vifs, frame, nullptr);
+      return flood(port, frame);
+    }
+    GuestQueue* const within = vlan != nullptr ? table_.find(*vlan, to) : nullptr;
+    GuestQueue* const owner = within != nullptr ? within : table_.find(port, to);
+    if (vlan != nullptr) show_stripped(vlan->unfiltered, frame, owner);
+    if (owner == nullptr && !from_vif(frame)) {
+      const bool seen = vlan != nullptr && !vlan->unfiltered.empty();
+      return seen && port.unfiltered.empty() ? rte_pktmbuf_free(frame) : stray(port, frame);
+    }
+    show(port.unfiltered, frame, owner);
+    if (owner == nullptr) return to_port(*port.port, {&frame, 1});
+    if (within != nullptr && (frame = stripped(frame, *within)) == nullptr) return;
+    to_owner(*owner, {&frame, 1});
+  }
+
+  // The frame without its tag, or a copy if others have it, too. Null: it was dropped.
+  rte_mbuf* stripped(rte_mbuf* frame, GuestQueue& owner) {
+    if (rte_mbuf_refcnt_read(frame) > 1) {
+      rte_mbuf* copy = rte_pktmbuf_copy(frame, pool_.mempool(), 0, UINT32_MAX);
+      if (copy == nullptr) {
+        drop(frame, owner.counters, QueueCounter::to_guest_drop_no_buffer_frames);
+        return nullptr;
+      }
+      rte_pktmbuf_free(std::exchange(frame, copy));
+    }
+    strip_vlan(frame);
+    return frame;
+  }
+
+  // Shows it to vifs of its VLAN: a copy, as the tag stays in the frame itself.
+  void show_stripped(std::span<GuestQueue* const> takers, rte_mbuf* frame,
+                     const GuestQueue* owner) {
+    const auto takes = [&](const GuestQueue* queue) {
+      return queue != sender(frame) && queue != owner;
+    };
+    if (std::ranges::none_of(takers, takes)) return;
+    rte_mbuf* copy = rte_pktmbuf_copy(frame, pool_.mempool(), 0, UINT32_MAX);
+    if (copy == nullptr) {
+      for (GuestQueue* queue : takers)
+        if (takes(queue)) queue->counters.add(QueueCounter::to_guest_drop_no_buffer_frames);
+      return;
+    }
+    strip_vlan(copy);
+    show(takers, copy, owner);
+    rte_pktmbuf_free(copy);
+  }
+
   GuestQueue* sender(const rte_mbuf* frame) const {
     return from_vif(frame) ? table_.queue_of_vif(source_vif(frame)) : nullptr;
   }

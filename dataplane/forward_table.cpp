@@ -11,10 +11,10 @@
 namespace netback {
 namespace {
 
-uint64_t key_of(uint16_t port, const rte_ether_addr& address) {
+uint64_t key_of(uint16_t segment, const rte_ether_addr& address) {
   uint64_t key = 0;
   std::memcpy(&key, address.addr_bytes, RTE_ETHER_ADDR_LEN);
-  return key | uint64_t{port} << 48;
+  return key | uint64_t{segment} << 48;
 }
 
 rte_hash* make_hash(size_t entries) {
@@ -34,7 +34,10 @@ rte_hash* make_hash(size_t entries) {
 Result<std::unique_ptr<ForwardTable>> ForwardTable::make(const std::vector<PortQueue*>& ports,
                                                          const std::vector<Vif>& vifs) {
   std::unique_ptr<ForwardTable> table(new ForwardTable);
-  for (PortQueue* port : ports) table->segments_[port->port].port = port;
+  for (PortQueue* port : ports) {
+    table->segments_[port->port].number = port->port;
+    table->segments_[port->port].port = port;
+  }
   table->addresses_ = make_hash(vifs.size());
   if (table->addresses_ == nullptr)
     return Error{fmt::format("no memory for the forwarding table: {}", rte_strerror(rte_errno))};
@@ -42,14 +45,27 @@ Result<std::unique_ptr<ForwardTable>> ForwardTable::make(const std::vector<PortQ
     NETBACK_CHECK(vif.queue->vif < limits::vifs_max && vif.port < limits::ports_max);
     if (table->by_vif_.size() <= vif.queue->vif) table->by_vif_.resize(vif.queue->vif + 1);
     table->by_vif_[vif.queue->vif] = {vif.queue, vif.port};
-    auto& segment = table->segments_[vif.port];
+    Segment& segment = table->segment_for(vif);
     segment.vifs.push_back(vif.queue);
     if (!vif.filtered) segment.unfiltered.push_back(vif.queue);
-    const uint64_t key = key_of(vif.port, vif.mac);
+    const uint64_t key = key_of(segment.number, vif.mac);
     if (rte_hash_add_key_data(table->addresses_, &key, vif.queue) != 0)
       return Error{"the forwarding table is full"};
   }
   return table;
+}
+
+ForwardTable::Segment& ForwardTable::segment_for(const Vif& vif) {
+  Segment& port = segments_[vif.port];
+  if (vif.vlan == 0) return port;
+  NETBACK_CHECK(vif.vlan <= vlan_max);
+  if (port.vlans.empty()) port.vlans.resize(vlan_max + 2);  // whatever a tag says
+  Segment*& segment = port.vlans[vif.vlan];
+  if (segment == nullptr) {
+    const auto number = static_cast<uint16_t>(limits::ports_max + vlans_.size());
+    segment = &vlans_.emplace_back(Segment{.number = number, .port = port.port});
+  }
+  return *segment;
 }
 
 ForwardTable::~ForwardTable() {

@@ -6,12 +6,14 @@
 #include <rte_hash.h>
 
 #include <array>
+#include <deque>
 #include <memory>
 #include <vector>
 
 #include "dataplane/guest_queue.hpp"
 #include "dataplane/limits.hpp"
 #include "dataplane/port/port_queue.hpp"
+#include "dataplane/vlan.hpp"
 #include "lib/base/result.hpp"
 
 namespace netback {
@@ -23,12 +25,16 @@ class ForwardTable {
     uint16_t port;      // PortQueue::port of the port it is on
     rte_ether_addr mac;
     bool filtered = true;  // sees only frames for its address, broadcast and multicast
+    uint16_t vlan = 0;     // 1 to vlan_max: it is on this VLAN of the port; 0: on the port itself
   };
-  // What floods and stray frames of one port need.
+  // What floods and stray frames of one port need, or of one of its VLANs.
   struct Segment {
+    uint16_t number = 0;  // of the segment, in the table of addresses; of a port: the port's
     PortQueue* port = nullptr;
     std::vector<GuestQueue*> vifs;        // all of them, each by its first queue
     std::vector<GuestQueue*> unfiltered;  // those that see everything
+    // Of a port: the segments of its VLANs that vifs are on, by VLAN. Empty: of none.
+    std::vector<Segment*> vlans;
   };
 
   // `vifs` in the order in which they connected: of two with one address the newest gets its
@@ -60,6 +66,10 @@ class ForwardTable {
 
   // Owner of an address on a port, by its first queue, or nullptr.
   GuestQueue* find(uint16_t port, const rte_ether_addr& address) const;
+  // The same on one of its VLANs.
+  GuestQueue* find(const Segment& segment, const rte_ether_addr& address) const {
+    return find(segment.number, address);
+  }
 
  private:
   struct ByVif {
@@ -67,9 +77,11 @@ class ForwardTable {
     uint16_t port = 0;
   };
   ForwardTable() = default;
+  Segment& segment_for(const Vif& vif);
 
-  rte_hash* addresses_ = nullptr;  // {address, port} packed in 8 bytes -> GuestQueue*
+  rte_hash* addresses_ = nullptr;  // {address, segment} packed in 8 bytes -> GuestQueue*
   std::array<Segment, limits::ports_max> segments_;
+  std::deque<Segment> vlans_;  // numbered behind the ports'
   std::vector<ByVif> by_vif_;
 };
 

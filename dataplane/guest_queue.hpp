@@ -34,6 +34,7 @@ struct VifSettings {
   bool takes_gso_tcpv4 = false;  // the guest's feature-gso-tcpv4, and what that needs
   bool takes_gso_tcpv6 = false;
   bool lock_mac = false;  // frames with another source address are dropped
+  uint16_t vlan = 0;  // the guest's frames get this tag, and may have none; 0: they stay as sent
   uint32_t backlog_frames_max = limits::backlog_frames_max;
   uint32_t stall_ms = limits::stall_ms;
 };

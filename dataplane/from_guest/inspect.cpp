@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "dataplane/offload.hpp"
+#include "dataplane/vlan.hpp"
 
 namespace netback::from_guest {
 namespace {
@@ -24,6 +25,8 @@ QueueCounter inspect_gso(rte_mbuf* mbuf, const GuestFrame& frame, const VifSetti
 // Sets the frame's flags; the verdict: from_guest_frames or a drop.
 QueueCounter inspect_frame(rte_mbuf* mbuf, const GuestFrame& frame, const VifSettings& settings) {
   const auto* ethernet = rte_pktmbuf_mtod(mbuf, const rte_ether_hdr*);
+  if (settings.vlan != 0 && has_vlan_tag(mbuf)) [[unlikely]]
+    return QueueCounter::from_guest_drop_tagged_frames;
   if (!frame.gso() && longer_than(mbuf, settings.frame_bytes_max))
     return QueueCounter::from_guest_drop_too_long_frames;
   if (settings.lock_mac && !rte_is_same_ether_addr(&ethernet->src_addr, &settings.mac))
@@ -63,6 +66,7 @@ bool note_hash(rte_mbuf* mbuf, std::span<const FromGuestSlot> extras) {
 void inspect(FromGuestBatch& batch, FrameBatch& frames) {
   for (uint32_t r = 0; r < batch.run_count; ++r) {
     const SlotRun& run = batch.runs[r];
+    const uint16_t vlan = run.queue->settings->vlan;
     uint64_t good_frames = 0, good_bytes = 0, gso_frames = 0, fixups = 0, hashed_frames = 0;
     for (uint32_t f = run.first_frame; f < uint32_t{run.first_frame} + run.frame_count; ++f) {
       GuestFrame& frame = batch.frames[f];
@@ -78,6 +82,8 @@ void inspect(FromGuestBatch& batch, FrameBatch& frames) {
       frames.push(mbuf);
       ++good_frames;
       good_bytes += mbuf->pkt_len;
+      if (vlan != 0) [[unlikely]]
+        push_vlan(mbuf, vlan);
       gso_frames += frame.gso();
       fixups += frame.gso() && !(frame.flags & NETTXF_csum_blank);
     }

@@ -218,12 +218,23 @@ TEST_CASE("the_mtu_of_xenstore_is_checked") {
   CHECK(problem(std::nullopt, plain_with("mtu", "65517")) == "accepted");
 }
 
-TEST_CASE("tags_are_not_built_yet_and_refused_not_ignored") {
-  auto refused = effective_settings(std::nullopt, plain_with("vlan", "5"), two_ports());
-  REQUIRE_FALSE(refused);
-  CHECK(refused.error().message == "xenstore vlan: 'vlan' is not supported by this version");
-  CHECK(refused.error().fix == "remove vlan from the vif in the xl file");
-  CHECK(problem(std::nullopt, plain_with("vlan", "")) == "accepted");
+TEST_CASE("the_vlan_is_the_file_s_or_xenstore_s_or_that_of_the_defaults") {
+  DaemonConfig daemon = two_ports();
+  VifConfig file = vif_file();
+  check(settings(file, plain_with("vlan", ""), daemon).vlan, 0u, "built in");
+  daemon.defaults.vlan = 3;
+  check(settings(file, plain_with("vlan", ""), daemon).vlan, 3u, "defaults");
+  check(settings(file, plain_with("vlan", "2"), daemon).vlan, 2u, "xenstore");
+  file.vlan = 1;
+  check(settings(file, plain_with("vlan", "2"), daemon).vlan, 1u, "vif file");
+}
+
+TEST_CASE("the_vlan_of_xenstore_is_checked") {
+  for (const std::string vlan : {"0", "4095", "1:2", "x", "-1"})
+    CHECK(problem(std::nullopt, plain_with("vlan", vlan)) ==
+          "xenstore vlan: must be a whole number from 1 to 4094, not \"" + vlan + "\"");
+  CHECK(problem(std::nullopt, plain_with("vlan", "1")) == "accepted");
+  CHECK(problem(std::nullopt, plain_with("vlan", "4094")) == "accepted");
 }
 
 TEST_CASE("the_rate_is_the_file_s_or_xenstore_s_or_that_of_the_defaults") {

@@ -91,7 +91,7 @@ TEST_CASE("every_key_of_a_vif_is_read") {
       "uuid = \"C0FFEE00-1234-5678-9abc-def012345678\"\n"
       "nic = \"host\"\nmtu = 9000\nip = \"192.0.2.1\"\nrx-filter = false\nset-physaddr = false\n"
       "lock-mac = true\nswitching = true\nlcores = [2]\nbacklog-frames = 10\n"
-      "queues-max = 4\nrate = \"10Mb/s\"\nrate-to-guest = \"1MB/s@20ms\"\n");
+      "queues-max = 4\nvlan = 7\nrate = \"10Mb/s\"\nrate-to-guest = \"1MB/s@20ms\"\n");
   CHECK(vif.file.ends_with("/vif.d/a.toml"));
   CHECK(vif.error == "");
   CHECK(vif.mac == "00:16:3e:aa:02:03");
@@ -108,6 +108,7 @@ TEST_CASE("every_key_of_a_vif_is_read") {
   CHECK(vif.lcores == std::vector<unsigned>{2});
   CHECK(vif.backlog_frames == 10u);
   CHECK(vif.queues_max == 4u);
+  CHECK(vif.vlan == 7u);
   CHECK(vif.rate == RateLimit{.bytes = 62'500, .interval_us = 50'000});
   CHECK(vif.rate_to_guest == RateLimit{.bytes = 20'000, .interval_us = 20'000});
 }
@@ -122,6 +123,7 @@ TEST_CASE("what_is_not_in_the_file_is_left_to_the_next_source") {
   CHECK_FALSE(vif.lcores);
   CHECK_FALSE(vif.backlog_frames);
   CHECK_FALSE(vif.queues_max);
+  CHECK_FALSE(vif.vlan);
   CHECK_FALSE(vif.rate);
   CHECK_FALSE(vif.rate_to_guest);
 }
@@ -136,14 +138,12 @@ TEST_CASE("the_sample_is_accepted_as_it_is_and_with_every_key") {
   CHECK(vif.lock_mac == false);
   CHECK(vif.backlog_frames == 512u);
   CHECK(vif.queues_max == 8u);
-  for (const char* key :
-       {"mac", "domain", "devid", "uuid", "nic", "mtu", "ip", "rx-filter", "lock-mac",
-        "backlog-frames", "queues-max", "lcores", "switching", "set-physaddr", "rate",
-        "rate-to-guest"}) {
+  for (const char* key : {"mac", "domain", "devid", "uuid", "nic", "mtu", "ip", "rx-filter",
+                          "lock-mac", "backlog-frames", "queues-max", "lcores", "switching",
+                          "set-physaddr", "vlan", "rate", "rate-to-guest"}) {
     INFO(key);
     CHECK(all.find("\n" + std::string(key) + " = ") != all.npos);
   }
-  CHECK(all.find("\n#vlan =") != all.npos);
 }
 
 TEST_CASE("xls_words_belong_in_the_xl_file") {
@@ -154,8 +154,6 @@ TEST_CASE("xls_words_belong_in_the_xl_file") {
 }
 
 TEST_CASE("what_is_not_built_yet_is_refused") {
-  CHECK(vif_problem(std::string(mac_line) + "vlan = \"x\"\n") ==
-        "vif.d/a.toml:2: 'vlan' is not supported by this version");
   CHECK(vif_problem(std::string(mac_line) + "switching = false\n") ==
         "vif.d/a.toml:2: 'switching' = false is not supported by this version");
   CHECK(vif_problem(std::string(mac_line) + "set-physaddr = true\n") ==
@@ -180,6 +178,11 @@ TEST_CASE("values_of_a_vif_file_are_checked") {
         "vif.d/a.toml:2: 'devid' must be a whole number from 0 to 2147483647, not -1");
   CHECK(vif_problem(mac + "domain = \"\"\n") ==
         "vif.d/a.toml:2: 'domain' must be a text that is not empty, not \"\"");
+  for (const std::string vlan : {"0", "4095", "-1"})
+    CHECK(vif_problem(mac + "vlan = " + vlan + "\n") ==
+          "vif.d/a.toml:2: 'vlan' must be a whole number from 1 to 4094, not " + vlan);
+  for (const std::string vlan : {"1", "4094"})
+    CHECK(vif_problem(mac + "vlan = " + vlan + "\n") == "accepted");
   for (const std::string key : {"rate", "rate-to-guest"})
     CHECK(vif_problem(mac + key + " = \"fast\"\n") ==
           "vif.d/a.toml:2: '" + key +

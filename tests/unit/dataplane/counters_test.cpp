@@ -86,6 +86,14 @@ const DropCase drop_cases[] = {
        h.guests[0]->put_frame(plain_frame(60), 1);
        send(h);
      }},
+    {Q::from_guest_drop_tagged_frames,
+     [](TestHost& h) {
+       h.guests[0]->settings.vlan = 7;
+       Bytes frame = h.frame(elsewhere, *h.guests[0]);
+       frame[12] = 0x81, frame[13] = 0;
+       h.guests[0]->put_frame(frame, 1);
+       send(h);
+     }},
     {Q::from_guest_drop_too_early_frames,
      [](TestHost& h) {
        h.ports[0]->queue.running = false;

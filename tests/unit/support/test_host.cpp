@@ -29,6 +29,7 @@ TestGuest& TestHost::attach(const Placement& placement, uint32_t ring_start) {
   guests.push_back(std::make_unique<TestGuest>(vif, static_cast<uint16_t>(7 + vif), ring_start));
   placements_.push_back(placement);
   guests.back()->settings.mac = placement.mac;
+  guests.back()->settings.vlan = placement.vlan;
   post(AttachQueue{guests.back()->queue.get()});
   use_table();
   return *guests.back();
@@ -39,8 +40,13 @@ TestGuest& TestHost::add_guest(uint32_t port, bool filtered, uint32_t ring_start
   return attach({ports.at(port)->queue.port, filtered, {{2, 0, 0, 0, 0, number}}}, ring_start);
 }
 
-TestGuest& TestHost::add_guest_with_mac(const rte_ether_addr& mac, uint32_t port) {
-  return attach({ports.at(port)->queue.port, true, mac}, 0);
+TestGuest& TestHost::add_guest_on_vlan(uint16_t vlan, bool filtered) {
+  const auto number = static_cast<uint8_t>(guests.size());
+  return attach({ports.at(0)->queue.port, filtered, {{2, 0, 0, 0, 0, number}}, vlan}, 0);
+}
+
+TestGuest& TestHost::add_guest_with_mac(const rte_ether_addr& mac, uint32_t port, uint16_t vlan) {
+  return attach({ports.at(port)->queue.port, true, mac, vlan}, 0);
 }
 
 TestGuest& TestHost::add_queue(TestGuest& first) {
@@ -65,8 +71,11 @@ void TestHost::use_table(const std::vector<uint16_t>& without) {
     const GuestQueue& queue = *guests[i]->queue;
     if (std::find(without.begin(), without.end(), queue.vif) != without.end()) continue;
     if (&queue.first_of_vif() != &queue) continue;
-    vifs.push_back(
-        {guests[i]->queue.get(), placements_[i].port, placements_[i].mac, placements_[i].filtered});
+    vifs.push_back({.queue = guests[i]->queue.get(),
+                    .port = placements_[i].port,
+                    .mac = placements_[i].mac,
+                    .filtered = placements_[i].filtered,
+                    .vlan = placements_[i].vlan});
   }
   auto next = std::move(ForwardTable::make(port_queues, vifs)).value();
   mailbox.post({.sequence = 0, .what = UseTable{next.get()}});

@@ -26,8 +26,10 @@ class TestHost : public Bench {
 
   // A guest on a port, attached and in the table. Its vif's index is its number in `guests`.
   TestGuest& add_guest(uint32_t port = 0, bool filtered = true, uint32_t ring_start = 0);
+  // The same on a VLAN of the first port.
+  TestGuest& add_guest_on_vlan(uint16_t vlan, bool filtered = true);
   // The same, of the address of another: a guest migrating onto its own host.
-  TestGuest& add_guest_with_mac(const rte_ether_addr& mac, uint32_t port = 0);
+  TestGuest& add_guest_with_mac(const rte_ether_addr& mac, uint32_t port = 0, uint16_t vlan = 0);
   // One queue more of a vif, with rings of its own.
   TestGuest& add_queue(TestGuest& first);
   // Makes and uses a table of everything but these vifs.
@@ -64,6 +66,7 @@ class TestHost : public Bench {
     uint16_t port;
     bool filtered;
     rte_ether_addr mac;
+    uint16_t vlan = 0;
   };
   TestGuest& attach(const Placement& placement, uint32_t ring_start);
   std::vector<Placement> placements_;
