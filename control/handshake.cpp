@@ -161,6 +161,7 @@ const std::vector<std::pair<std::string, std::string>>& offered_features() {
       {keys::feature_ctrl_ring, "1"},
       {keys::feature_multicast_control, "1"},
       {keys::feature_dynamic_multicast_control, "1"},
+      {keys::feature_xdp_headroom, "1"},
   };
   return features;
 }
@@ -176,7 +177,19 @@ Result<Agreement> agree(const ReadKey& guest, uint32_t queues_max) {
       return read.error();
   if (auto read = read_control_ring(guest, queues, agreement); !read) return read.error();
   if (auto read = read_features(guest, agreement); !read) return read.error();
+  const auto headroom = agree_on_headroom(guest);
+  if (!headroom) return headroom.error();
+  agreement.xdp_headroom = Result(headroom).value();
   return agreement;
+}
+
+Result<uint16_t> agree_on_headroom(const ReadKey& guest) {
+  const auto text = guest(keys::xdp_headroom);
+  if (!text) return uint16_t{0};
+  const auto headroom = parse_number<uint16_t>(*text);
+  if (headroom && *headroom <= netif::xdp_headroom_max) return *headroom;
+  return Error{fmt::format("{} is not a number from 0 to {}: {}", keys::xdp_headroom,
+                           netif::xdp_headroom_max, in_quotes(*text))};
 }
 
 }  // namespace netback

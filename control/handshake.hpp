@@ -39,6 +39,7 @@ struct Agreement {
   bool takes_gso_tcpv6 = false;      // feature-gso-tcpv6, the same
   bool notifies_of_buffers = false;  // feature-rx-notify
   bool multicast_control = false;    // request-multicast-control, as it is now
+  uint16_t xdp_headroom = 0;         // xdp-headroom
 };
 
 // `queues_max`: what the guest was offered (multi-queue-max-queues). One queue's keys are the
@@ -46,7 +47,10 @@ struct Agreement {
 // and the value: request-rx-copy absent or 0 (H38), a ring reference or event channel absent, not a
 // number, reserved, or the same twice over all queues (H25); a control ring without a channel; a
 // queue count that is not from 1 to `queues_max` (H24), before anything is made of it; a feature
-// key that is not 0 or 1.
+// key that is not 0 or 1; an xdp-headroom that is not served.
 Result<Agreement> agree(const ReadKey& guest, uint32_t queues_max);
+
+// xdp-headroom alone, which a guest may change while it is connected (Reconfiguring).
+Result<uint16_t> agree_on_headroom(const ReadKey& guest);
 
 }  // namespace netback

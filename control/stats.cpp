@@ -89,6 +89,7 @@ Json connection_json(const VifSession& vif) {
           {"takes_gso_tcpv4", settings.takes_gso_tcpv4},
           {"takes_gso_tcpv6", settings.takes_gso_tcpv6},
           {"stall_ms", settings.stall_ms},
+          {"xdp_headroom", connection.queue(0).xdp_headroom.load()},
           {"staged_pages", vif.control_ring() ? vif.control_ring()->staged_pages() : 0},
           {"hash_types", hash_types_json(vif)},
           {"hash_mapping_entries",

@@ -180,19 +180,22 @@ bool VifSession::perform(const VifStep& step) {
       now.write = XenbusState::closing;
     }
   }
+  if (now.write == XenbusState::reconfigured && connection_) reconfigure();
   if (now.write && !write_state(*now.write, now.offer)) return false;
   // What is forgotten while its directory is there keeps its re-arm time.
   if (now.forget) over_ = facts_.own == XenbusState::unknown;
   return !now.forget;
 }
 
+ReadKey VifSession::read_frontend() const {
+  return [this](std::string_view key) {
+    return world_.store.read(fmt::format("{}/{}", frontend_, key));
+  };
+}
+
 Status VifSession::connect(bool resume) {
   if (!plan_) return Error{"no settings"};  // refused: the table does not ask for it then
-  const auto agreement = agree(
-      [this](std::string_view key) {
-        return world_.store.read(fmt::format("{}/{}", frontend_, key));
-      },
-      queues_offered());
+  const auto agreement = agree(read_frontend(), queues_offered());
   if (!agreement) return agreement.error();
   if (Status status = connect(Result(agreement).value(), resume); !status) return status;
   watch_multicast(Result(agreement).value().multicast_control, resume);
@@ -260,7 +263,23 @@ Status VifSession::connect(const Agreement& agreement, bool resume) {
   }
   connection_ = std::move(connection);
   apply_rates();
+  set_headroom(agreement.xdp_headroom);
   return Done{};
+}
+
+// What the guest changes by Reconfiguring. One that is not served leaves the headroom as it is.
+void VifSession::reconfigure() {
+  const auto headroom = agree_on_headroom(read_frontend());
+  if (!headroom) {
+    log::warn("vif {}: {}", id_.text(), headroom.error().message);
+    return write_error(headroom.error().message);
+  }
+  set_headroom(Result(headroom).value());
+  log::info("vif {}: xdp-headroom {}", id_.text(), Result(headroom).value());
+}
+
+void VifSession::set_headroom(uint16_t headroom) {
+  for (GuestQueue* queue : connection_->queues()) queue->xdp_headroom = headroom;
 }
 
 // One that cannot be understood leaves the rate as it is, and `show` says so.

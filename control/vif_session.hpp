@@ -81,6 +81,9 @@ class VifSession {
   bool plan_is_due() const;
   VifStep next_step() const;
   bool perform(const VifStep& step);
+  ReadKey read_frontend() const;
+  void reconfigure();
+  void set_headroom(uint16_t headroom);
   Status connect(bool resume);
   Status connect(const Agreement& agreement, bool resume);
   void disconnect(bool drain);

@@ -10,6 +10,7 @@
 #include "dataplane/offload.hpp"
 #include "dataplane/queue_choice.hpp"
 #include "dataplane/segment.hpp"
+#include "dataplane/to_guest/batch.hpp"
 
 namespace netback {
 namespace {
@@ -290,7 +291,8 @@ class Forwarding {
   // Without feature-sg the guest takes one slot a frame: a page.
   static bool too_long(const GuestQueue& queue, const rte_mbuf* frame) {
     const VifSettings& settings = *queue.settings;
-    if (wire_bytes(frame) > netif::page_bytes && !settings.takes_chains) return true;
+    if (!settings.takes_chains && wire_bytes(frame) > netif::page_bytes - xdp_headroom(queue))
+      return true;
     return longer_than(frame, settings.frame_bytes_max);
   }
 

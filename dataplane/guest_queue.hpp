@@ -127,6 +127,8 @@ struct GuestQueue {
   // Control writes, the worker reads. The vif's, which outlive the queue; null: unlimited.
   std::atomic<RateBudget*> from_guest_rate = nullptr;
   std::atomic<RateBudget*> to_guest_rate = nullptr;
+  // Control writes, the worker reads: bytes left free in each of the guest's pages.
+  std::atomic<uint16_t> xdp_headroom = 0;
 
   // The worker writes, anyone reads.
   QueueCounters counters = {};

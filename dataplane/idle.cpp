@@ -29,7 +29,8 @@ bool arm(GuestQueue& queue) {
   // Buffers that the guest posts matter only to frames that wait for them.
   if (queue.backlog.count() == 0) return requests;
   const rte_mbuf* next = queue.backlog.at(0);
-  const bool buffers = queue.to_guest.arm(slots_for(next, hash_for(queue, next).has_value()));
+  const bool hashed = hash_for(queue, next).has_value();
+  const bool buffers = queue.to_guest.arm(slots_for(next, hashed, xdp_headroom(queue)));
   return requests || buffers;
 }
 

@@ -62,6 +62,8 @@ void add_vif_options(CLI::App& app, FrontendOptions& frontend, uint32_t& vifs) {
   app.add_flag("!--no-gso", frontend.gso, "take no TCP frames that stand for several");
   app.add_flag("--multicast-control", frontend.multicast_control,
                "take frames only of the multicast groups that it joins");
+  app.add_option("--xdp-headroom", frontend.xdp_headroom,
+                 "bytes that the backend leaves free in each page");
   app.add_flag("--staging", frontend.staging, "have the backend keep all pages mapped, if it can");
   app.add_option("--hash", frontend.hash_types,
                  "have frames come with hashes of these types, checked: 1 IPv4, 2 with TCP's ports,"

@@ -267,6 +267,10 @@ void Traffic::check_slot(const FrontQueue::Received& received) {
   if (options_.numbered)
     check_bytes(queue_.to_guest_page(received.buffer) + received.offset, count);
   const bool last = (received.flags & NETRXF_more_data) == 0;
+  if (received_at_ == 0) {
+    headroom_ = received.headroom;
+    if (headroom_ > 0) ++with_headroom_;
+  }
   received_at_ = last ? 0 : received_at_ + count;
   if (last) ++received_;
 }

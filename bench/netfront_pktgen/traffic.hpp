@@ -128,6 +128,8 @@ class Traffic {
   Segmentation gathered_segmentation_;
   uint64_t hashed_ = 0, bad_hashes_ = 0;
   uint64_t longest_ = 0, segmented_ = 0;  // of frames received
+  uint64_t with_headroom_ = 0;            // of those, with extra info of it
+  uint16_t headroom_ = 0;                 // of the last
   TcpStream stream_;
   // tap: a frame of the stack that found no buffers yet.
   bool frame_waits_ = false;

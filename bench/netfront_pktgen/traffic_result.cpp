@@ -24,6 +24,8 @@ nlohmann::json Traffic::result() const {
                         {"received", received_},
                         {"received_bytes", received_bytes_},
                         {"bad_status", bad_status_},
+                        {"headroom", headroom_},
+                        {"with_headroom", with_headroom_},
                         {"faults", faults},
                         {"staged_pages", frontend_.staged_pages()},
                         {"backend_closed", frontend_.backend_closes()},

@@ -10,19 +10,29 @@
 
 namespace netback {
 
+inline uint16_t xdp_headroom(const GuestQueue& queue) {
+  return queue.xdp_headroom.load(std::memory_order_relaxed);
+}
 // The hash that goes with a frame; nothing when the guest wants none, or none of such a frame.
 inline std::optional<FrameHash> hash_for(const GuestQueue& queue, const rte_mbuf* frame) {
   if (queue.hashing == nullptr) [[likely]]
     return std::nullopt;
   return queue.hashing->of(frame);
 }
-// Slots of extra info behind the frame's first: of segmentation, of its hash, in this order.
-inline uint32_t extras_for(const rte_mbuf* frame, bool hashed) {
-  return (segmented(frame) ? 1 : 0) + (hashed ? 1 : 0);
+// Slots of extra info behind a frame's first: of segmentation, of its hash, of a guest's headroom,
+// in this order.
+inline uint32_t extra_slots_for(const rte_mbuf* frame, bool hashed, uint16_t headroom) {
+  return (segmented(frame) ? 1u : 0u) + (hashed ? 1u : 0u) + (headroom > 0 ? 1u : 0u);
 }
-// Slots that a frame takes: its bytes in pages, and extra info.
-inline uint32_t slots_for(const rte_mbuf* frame, bool hashed) {
-  return (frame->pkt_len + netif::page_bytes - 1) / netif::page_bytes + extras_for(frame, hashed);
+// All slots that a frame takes: its bytes in pages, behind `headroom` bytes of each, and extra
+// info.
+inline uint32_t slots_for(const rte_mbuf* frame, bool hashed, uint16_t headroom) {
+  uint32_t pages = (frame->pkt_len + netif::page_bytes - 1) / netif::page_bytes;
+  if (headroom > 0) [[unlikely]] {
+    const uint32_t room = netif::page_bytes - headroom;
+    pages = (frame->pkt_len + room - 1) / room;
+  }
+  return pages + extra_slots_for(frame, hashed, headroom);
 }
 
 // A frame and the neighbouring slots of the guest that take it.
@@ -31,16 +41,21 @@ struct Delivery {
   rte_mbuf* frame;
   uint16_t first_slot, slot_count;  // in slots
   uint16_t first_copy, copy_count;  // in copies
+  uint16_t headroom;                // of each page
   bool bad_reference;               // a slot was posted that nothing can be copied to
-  uint8_t extra_count;              // of the slots, those of extra info
-  bool hashed;
-  uint8_t hash_type;  // FrameHash's, when it is
+  uint8_t hash_type;                // FrameHash's, or no_hash
   uint32_t hash_value;
 
-  // Whether slot number `i` carries extra info in the place of its request.
-  bool is_extra_slot(uint32_t i) const { return i >= 1 && i <= extra_count; }
+  static constexpr uint8_t no_hash = UINT8_MAX;
+  bool hashed() const { return hash_type != no_hash; }
+  uint32_t extra_slots() const { return extra_slots_for(frame, hashed(), headroom); }
+  // Whether slot number `i` carries extra info in the place of its request: those behind the first.
+  bool is_extra_slot(uint32_t i) const { return i >= 1 && i <= extra_slots(); }
+  uint32_t room() const { return netif::page_bytes - headroom; }  // for bytes, in a slot
 };
-
+// The longest that a port hands out, of a guest with the most headroom, still fits a turn.
+static_assert((limits::frame_bytes_max + 18) / (netif::page_bytes - netif::xdp_headroom_max) + 4 <=
+              limits::vif_to_guest_slots_max);
 static_assert(sizeof(Delivery) == 32);
 
 struct ToGuestBatch {

@@ -9,17 +9,17 @@
 namespace netback::to_guest {
 namespace {
 
-// Plans one slot: the next `bytes` bytes of the chain to the start of the guest's page.
-bool plan_slot(CopyPlan& plan, uint32_t reference, const rte_mbuf*& piece, uint32_t& at,
-               uint32_t bytes) {
-  uint32_t offset = 0;
-  while (offset < bytes) {
+// Plans one slot: the next `bytes` bytes of the chain to the guest's page, from `offset` on.
+bool plan_slot(CopyPlan& plan, uint32_t reference, uint32_t offset, const rte_mbuf*& piece,
+               uint32_t& at, uint32_t bytes) {
+  const uint32_t end = offset + bytes;
+  while (offset < end) {
     if (at == piece->data_len) {
       piece = piece->next;
       at = 0;
       continue;
     }
-    const uint32_t here = std::min(bytes - offset, uint32_t{piece->data_len} - at);
+    const uint32_t here = std::min(end - offset, uint32_t{piece->data_len} - at);
     if (!plan.add(reference, offset, rte_pktmbuf_mtod_offset(piece, uint8_t*, at), here))
       return false;
     at += here;
@@ -33,9 +33,10 @@ void plan_slots(ToGuestBatch& batch, Delivery& delivery) {
   uint32_t at = 0, left = delivery.frame->pkt_len;
   for (uint32_t i = 0; i < delivery.slot_count && !delivery.bad_reference; ++i) {
     if (delivery.is_extra_slot(i)) continue;
-    const uint32_t here = std::min(left, netif::page_bytes);
+    const uint32_t here = std::min(left, delivery.room());
     const uint32_t reference = batch.slots[delivery.first_slot + i].gref;
-    delivery.bad_reference = !plan_slot(batch.copies, reference, piece, at, here);
+    delivery.bad_reference =
+        !plan_slot(batch.copies, reference, delivery.headroom, piece, at, here);
     left -= here;
   }
 }
@@ -71,12 +72,14 @@ uint32_t copies_for(const rte_mbuf* frame, uint32_t slots) {
 
 // Adds a delivery for each frame of the backlog from number `frame` on for which there are slots
 // and, with the worst of cuts, room; the number of slots that they take.
-uint32_t choose_frames(GuestQueue& queue, uint32_t frame, uint32_t slots_max, ToGuestBatch& batch) {
+uint32_t choose_frames(GuestQueue& queue, uint32_t frame, uint16_t headroom, uint32_t slots_max,
+                       ToGuestBatch& batch) {
   uint32_t room = batch.copies.room(), taken = 0;
   for (; frame < queue.backlog.count(); ++frame) {
     rte_mbuf* mbuf = queue.backlog.at(frame);
     const auto hash = hash_for(queue, mbuf);
-    const uint32_t slots = slots_for(mbuf, hash.has_value()), copies = copies_for(mbuf, slots);
+    const uint32_t slots = slots_for(mbuf, hash.has_value(), headroom);
+    const uint32_t copies = copies_for(mbuf, slots);
     if (taken + slots > slots_max || copies > room) break;
     settle_checksum(mbuf, *queue.settings);
     batch.deliveries[batch.delivery_count++] = {
@@ -86,10 +89,9 @@ uint32_t choose_frames(GuestQueue& queue, uint32_t frame, uint32_t slots_max, To
         .slot_count = static_cast<uint16_t>(slots),
         .first_copy = 0,
         .copy_count = 0,
+        .headroom = headroom,
         .bad_reference = false,
-        .extra_count = static_cast<uint8_t>(extras_for(mbuf, hash.has_value())),
-        .hashed = hash.has_value(),
-        .hash_type = hash ? hash->type : uint8_t{0},
+        .hash_type = hash ? hash->type : Delivery::no_hash,
         .hash_value = hash ? hash->value : 0};
     room -= copies;
     taken += slots;
@@ -104,8 +106,10 @@ uint32_t plan_queue(GuestQueue& queue, uint32_t share, uint32_t posted, ToGuestB
   const uint32_t slots_max =
       std::min({posted, share, limits::turn_to_guest_slots_max - batch.slot_count});
   const uint32_t first = batch.delivery_count;
+  const uint16_t headroom = xdp_headroom(queue);  // the same for the whole turn
   uint32_t taken = 0, next = first;
-  while (const uint32_t slots = choose_frames(queue, next - first, slots_max - taken, batch)) {
+  while (const uint32_t slots =
+             choose_frames(queue, next - first, headroom, slots_max - taken, batch)) {
     queue.to_guest.copy_out(taken, std::span(&batch.slots[batch.slot_count], slots));
     batch.slot_count += slots;
     taken += slots;

@@ -40,12 +40,26 @@ netif::ExtraInfo hash_info(const Delivery& delivery) {
   return extra;
 }
 
-// Extra info overlays a whole slot, the request's id with it (netif.h, "extra info").
-netif::ToGuestResponse extra_info(const Delivery& delivery, uint32_t slot) {
-  const bool first_of_two = slot == 1 && delivery.extra_count == 2;
-  const bool of_hash = delivery.hashed && !first_of_two;
-  auto extra = of_hash ? hash_info(delivery) : segmentation_info(delivery.frame);
-  if (first_of_two) extra.flags = XEN_NETIF_EXTRA_FLAG_MORE;
+// How much of its pages the guest finds free: in Linux's own layout of this extra info.
+netif::ExtraInfo headroom_info(uint16_t headroom) {
+  netif::ExtraInfo extra{};
+  extra.type = netif::extra_type_xdp;
+  extra.u.pad[0] = headroom;
+  return extra;
+}
+
+// Slot number `i`, in the order of extra_slots_for. It overlays a whole slot, the request's id with
+// it (netif.h, "extra info").
+netif::ToGuestResponse extra_info(const Delivery& delivery, uint32_t i) {
+  uint32_t at = 1;
+  netif::ExtraInfo extra;
+  if (segmented(delivery.frame) && at++ == i)
+    extra = segmentation_info(delivery.frame);
+  else if (delivery.hashed() && at++ == i)
+    extra = hash_info(delivery);
+  else
+    extra = headroom_info(delivery.headroom);
+  if (i < delivery.extra_slots()) extra.flags = XEN_NETIF_EXTRA_FLAG_MORE;
   return std::bit_cast<netif::ToGuestResponse>(extra);
 }
 
@@ -61,12 +75,13 @@ void answer_slots(const ToGuestBatch& batch, const Delivery& delivery, bool copi
     response.id = batch.slots[delivery.first_slot + i].id;
     response.status = NETIF_RSP_ERROR;
     if (copied) {
-      const uint32_t here = std::min(left, netif::page_bytes);
+      const uint32_t here = std::min(left, delivery.room());
       left -= here;
+      response.offset = delivery.headroom;
       response.status = static_cast<int16_t>(here);
       response.flags = i == 0 ? checksum_flags(delivery.frame) : 0;
       if (left > 0) response.flags |= NETRXF_more_data;
-      if (i == 0 && delivery.extra_count > 0) response.flags |= NETRXF_extra_info;
+      if (i == 0 && delivery.extra_slots() > 0) response.flags |= NETRXF_extra_info;
     }
     delivery.queue->to_guest.answer(response);
   }
@@ -100,7 +115,7 @@ void finish(const ToGuestBatch& batch, uint32_t first, uint32_t end, uint64_t no
     }
     bytes += delivery.frame->pkt_len;
     segmented_frames += segmented(delivery.frame);
-    hashed_frames += delivery.hashed;
+    hashed_frames += delivery.hashed();
     copied_frames[frames++] = delivery.frame;
   }
   rte_pktmbuf_free_bulk(copied_frames.data(), frames);

@@ -155,7 +155,7 @@ bool FrontQueue::receive(Received& received) {
       continue;
     }
     posted_[response.id] = false;
-    received = {response.id, response.offset, response.status, response.flags, {}, {}};
+    received = {response.id, response.offset, response.status, response.flags, {}, {}, 0};
     if (response.flags & NETRXF_extra_info) take_extra_info(received);
     return true;
   }
@@ -176,6 +176,8 @@ void FrontQueue::take_extra_info(Received& received) {
     } else if (extra.type == XEN_NETIF_EXTRA_TYPE_HASH) {
       received.hash = {extra.u.hash.type, extra.u.hash.algorithm, 0};
       std::memcpy(&received.hash.value, extra.u.hash.value, sizeof received.hash.value);
+    } else if (extra.type == netif::extra_type_xdp && extra.u.pad[0] == received.offset) {
+      received.headroom = extra.u.pad[0];
     } else {
       ++bad_answers_;
     }

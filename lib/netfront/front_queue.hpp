@@ -90,6 +90,7 @@ class FrontQueue {
     uint16_t flags;             // NETRXF_*
     Segmentation segmentation;  // with NETRXF_extra_info; so the hash
     HashInfo hash;
+    uint16_t headroom;  // the same: what the backend says that it left free
   };
   // The next response, if one is there; its buffer is the caller's until post().
   bool receive(Received& received);

@@ -141,6 +141,7 @@ Status Frontend::publish() {
         {netif::keys::feature_ipv6_csum_offload, options_.ipv6_csum_offload},
         {netif::keys::feature_gso_tcpv4, options_.gso},
         {netif::keys::feature_gso_tcpv6, options_.gso},
+        {netif::keys::xdp_headroom, options_.xdp_headroom},
         {netif::keys::request_multicast_control, options_.multicast_control}};
     const auto count = static_cast<uint32_t>(queues_.size());
     if (count > 1) keys.emplace_back(netif::keys::multi_queue_num_queues, count);
@@ -174,7 +175,8 @@ void Frontend::look_at_backend() {
 void Frontend::heed_changes() {
   if (devices_.store_changes() == changes_seen_) return;
   changes_seen_ = devices_.store_changes();
-  backend_closes_ = backend_state() != XenbusState::connected;
+  const XenbusState state = backend_state();
+  backend_closes_ = state != XenbusState::connected && state != XenbusState::reconfigured;
 }
 
 Status Frontend::wait_for_backend(std::initializer_list<XenbusState> wanted) {

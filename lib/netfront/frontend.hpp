@@ -29,6 +29,7 @@ struct FrontendOptions {
   bool multicast_control = false;  // request-multicast-control: only frames of groups it joins
   // A page from the guest is overwritten as soon as it is answered: nobody may need it any more.
   bool spoil_answered = false;
+  uint16_t xdp_headroom = 0;      // bytes to be left free in each page of a frame to the guest
   bool staging = false;           // has the backend keep all pages mapped, if it can
   bool control_ring = false;      // opens one, if the backend offers it, for more than staging
   uint32_t hash_types = 0;        // XEN_NETIF_CTRL_HASH_TYPE_*: has frames come with these hashes

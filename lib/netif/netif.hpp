@@ -47,6 +47,10 @@ static_assert(offsetof(ToGuestRequest, id) == offsetof(ToGuestResponse, id));
 // Linux's sixth extra type (include/xen/interface/io/netif.h). We may send it; from a guest it is a
 // violation.
 inline constexpr uint8_t extra_type_xdp = 5;
+// Bytes that a guest may have left free before the data of each of its pages. Linux's header has
+// 0x7fff, which is no page any more; its frontend asks for 256. More than half a page is not
+// served.
+inline constexpr uint16_t xdp_headroom_max = page_bytes / 2;
 
 // Grant references below this are reserved (console, xenstore): no guest grants a frame by them.
 inline constexpr uint32_t first_reference = GNTTAB_NR_RESERVED_ENTRIES;
@@ -73,6 +77,7 @@ inline constexpr char feature_ipv6_csum_offload[] = "feature-ipv6-csum-offload";
 inline constexpr char feature_gso_tcpv4[] = "feature-gso-tcpv4";
 inline constexpr char feature_gso_tcpv6[] = "feature-gso-tcpv6";
 inline constexpr char feature_split_event_channels[] = "feature-split-event-channels";
+inline constexpr char feature_xdp_headroom[] = "feature-xdp-headroom";
 inline constexpr char feature_ctrl_ring[] = "feature-ctrl-ring";
 inline constexpr char multi_queue_max_queues[] = "multi-queue-max-queues";
 inline constexpr char feature_multicast_control[] = "feature-multicast-control";
@@ -104,6 +109,7 @@ inline constexpr char request_rx_copy[] = "request-rx-copy";
 inline constexpr char request_multicast_control[] = "request-multicast-control";
 inline constexpr char feature_rx_notify[] = "feature-rx-notify";
 inline constexpr char feature_no_csum_offload[] = "feature-no-csum-offload";
+inline constexpr char xdp_headroom[] = "xdp-headroom";
 inline constexpr char multi_queue_num_queues[] = "multi-queue-num-queues";
 }  // namespace keys
 

@@ -59,7 +59,8 @@ TEST_CASE("features_offered_are_exactly_those_that_are_built") {
       {"feature-split-event-channels", "1"},
       {"feature-ctrl-ring", "1"},
       {"feature-multicast-control", "1"},
-      {"feature-dynamic-multicast-control", "1"}};
+      {"feature-dynamic-multicast-control", "1"},
+      {"feature-xdp-headroom", "1"}};
   CHECK(netback::offered_features() == expected);
 }
 
@@ -278,4 +279,18 @@ TEST_CASE("a_control_ring_s_channel_must_be_there_and_unreserved") {
   CHECK(refusal(guest, "event-channel-ctrl", "0") == "event-channel-ctrl is reserved: 0");
   CHECK(refusal(guest, "event-channel-ctrl", "x") == "event-channel-ctrl is not a number: \"x\"");
   CHECK(refusal(guest, "event-channel-ctrl", "1") == "agreed");
+}
+
+TEST_CASE("an_xdp_headroom_is_half_a_page_at_most_and_absent_is_none") {
+  CHECK(agree_with(linux_guest()).value().xdp_headroom == 0);
+  for (const uint16_t headroom : {0, 1, 256, 2048}) {
+    Keys keys = linux_guest();
+    keys["xdp-headroom"] = std::to_string(headroom);
+    auto agreed = agree_with(keys);
+    REQUIRE(agreed);
+    CHECK(agreed.value().xdp_headroom == headroom);
+  }
+  for (const std::string value : {"2049", "4096", "32767", "65536", "-1", "", "x", "256 "})
+    CHECK(refusal(linux_guest(), "xdp-headroom", value) ==
+          "xdp-headroom is not a number from 0 to 2048: \"" + value + "\"");
 }

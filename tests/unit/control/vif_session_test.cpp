@@ -64,6 +64,7 @@ TEST_CASE("session_all_features_appear_at_the_moment_of_the_first_InitWait") {
                                    {"feature-ctrl-ring", "1"},
                                    {"feature-multicast-control", "1"},
                                    {"feature-dynamic-multicast-control", "1"},
+                                   {"feature-xdp-headroom", "1"},
                                    {"multi-queue-max-queues", "8"}})
     expected[ControlHost::backend(id) + "/" + key] = value;
   CHECK(host.nodes.commits[0] == expected);
@@ -262,6 +263,54 @@ TEST_CASE("session_no_carrier_is_written_where_the_directory_is_gone") {
   host.nodes.remove(ControlHost::backend(id));
   host.watcher->port_link_changed(port);
   CHECK_FALSE(has_directory(host, id));
+}
+
+TEST_CASE("session_a_guest_s_headroom_is_the_queue_s_from_the_beginning") {
+  ControlHost host;
+  const VifId id = host.add_vif(5);
+  host.nodes.set(ControlHost::frontend(id) + "/xdp-headroom", "256");
+  host.settle();
+  host.connect(id);
+  host.settle();
+  CHECK(host.vif(id).connection()->queue().xdp_headroom == 256);
+}
+
+TEST_CASE("session_a_reconfiguring_guest_has_its_headroom_before_it_is_answered") {
+  ControlHost host;
+  const VifId id = host.add_connected_vif();
+  const GuestQueue& queue = host.vif(id).connection()->queue();
+  for (const std::string headroom : {"256", "0", "128"}) {
+    host.nodes.set(ControlHost::frontend(id) + "/xdp-headroom", headroom);
+    host.set_frontend(id, 4);  // only Reconfiguring is a reason to look
+    host.settle();
+    CHECK(std::to_string(queue.xdp_headroom) != headroom);
+    host.nodes.before_end = [&] { CHECK(std::to_string(queue.xdp_headroom) == headroom); };
+    host.set_frontend(id, 7);
+    host.settle();
+    CHECK(host.state(id) == 8);
+    CHECK_FALSE(host.nodes.before_end);
+    host.set_frontend(id, 4);
+    host.settle();
+    CHECK(host.state(id) == 4);
+  }
+  host.nodes.erase(ControlHost::frontend(id) + "/xdp-headroom");
+  host.set_frontend(id, 7);
+  host.settle();
+  CHECK(queue.xdp_headroom == 0);
+  CHECK(host.states(id) == States{2, 4, 8, 4, 8, 4, 8, 4, 8});
+}
+
+TEST_CASE("session_a_headroom_that_is_not_served_is_answered_and_changes_nothing") {
+  ControlHost host;
+  const VifId id = host.add_connected_vif();
+  const std::string message = "xdp-headroom is not a number from 0 to 2048: \"4000\"";
+  host.nodes.set(ControlHost::frontend(id) + "/xdp-headroom", "4000");
+  host.set_frontend(id, 7);
+  host.settle();
+  CHECK(host.state(id) == 8);
+  CHECK(host.vif(id).connection()->queue().xdp_headroom == 0);
+  CHECK(host.vif(id).error() == message);
+  CHECK(host.nodes.read(ControlHost::backend(id) + "/error") == message);
 }
 
 TEST_CASE("session_the_queue_is_detached_when_the_worker_has_no_table_that_leads_to_it") {
