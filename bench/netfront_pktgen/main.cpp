@@ -62,6 +62,9 @@ void add_vif_options(CLI::App& app, FrontendOptions& frontend, uint32_t& vifs) {
   app.add_flag("!--no-gso", frontend.gso, "take no TCP frames that stand for several");
   app.add_flag("--multicast-control", frontend.multicast_control,
                "take frames only of the multicast groups that it joins");
+  app.add_option("--buffers", frontend.posted_buffers, "post no more buffers than these")
+      ->check(CLI::Range(1, 256))
+      ->capture_default_str();
   app.add_option("--xdp-headroom", frontend.xdp_headroom,
                  "bytes that the backend leaves free in each page");
   app.add_flag("--staging", frontend.staging, "have the backend keep all pages mapped, if it can");

@@ -64,7 +64,7 @@ Status FrontQueue::bind() {
 void FrontQueue::begin_rings() {
   from_guest_ = std::make_unique<FromGuestFrontRing>(ring_pages_[0]);
   to_guest_ = std::make_unique<ToGuestFrontRing>(ring_pages_[1]);
-  for (uint32_t i = 0; i < slots; ++i) post(i);
+  for (uint32_t i = 0; i < options_.posted_buffers; ++i) post(i);
   to_guest_->push();
 }
 
@@ -195,7 +195,7 @@ void FrontQueue::post(uint32_t buffer) {
 }
 
 void FrontQueue::push_to_guest() {
-  if (to_guest_->push()) notify(ports_[1]);
+  if (to_guest_->push() && options_.rx_notify) notify(ports_[1]);
 }
 
 void FrontQueue::notify(evtchn_port_t port) {

@@ -36,7 +36,9 @@ class FrontQueue {
   struct Options {
     uint32_t backend_id;
     bool split_event_channels;
-    bool spoil_answered;  // FrontendOptions has both
+    bool spoil_answered;
+    bool rx_notify;
+    uint32_t posted_buffers;  // FrontendOptions has all of these
   };
   // Its pages are granted, its rings begin, its to_guest buffers are posted. Both outlive it.
   static Result<std::unique_ptr<FrontQueue>> open(Frontend& frontend, GuestDevices& devices,

@@ -83,7 +83,9 @@ Status Frontend::open_queues() {
     auto opened = FrontQueue::open(*this, devices_,
                                    {.backend_id = backend_id_,
                                     .split_event_channels = split,
-                                    .spoil_answered = options_.spoil_answered});
+                                    .spoil_answered = options_.spoil_answered,
+                                    .rx_notify = options_.rx_notify,
+                                    .posted_buffers = options_.posted_buffers});
     if (!opened) return opened.error();
     queues_.push_back(std::move(opened).value());
   }

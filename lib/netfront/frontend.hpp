@@ -22,7 +22,8 @@ struct FrontendOptions {
   uint32_t queues = 1;               // fewer if the backend offers fewer; at least one
   bool split_event_channels = true;  // if the backend offers it
   bool scatter_gather = true;        // feature-sg: takes frames of several slots
-  bool rx_notify = true;             // feature-rx-notify
+  bool rx_notify = true;             // feature-rx-notify; without it nobody is told of buffers
+  uint32_t posted_buffers = netif::ring_slots;  // for frames to the guest, 256 at most
   bool no_csum_offload = false;
   bool ipv6_csum_offload = true;
   bool gso = true;  // feature-gso-tcpv4 and -tcpv6: takes TCP frames that stand for several
