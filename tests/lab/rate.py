@@ -82,6 +82,19 @@ def sizes(lab):
         lab.stop(sender)
 
 
+@scenario("H44: a rate is the vif's: the same total with 1, 2 and 8 queues")
+def queues(lab):
+    lab.create("g1")
+    lab.add_vif("g1", G1, rate=FORTY)
+    for count in (1, 2, 8):
+        sender = lab.pktgen("g1", "--queues", count, "send", "--size", 1514, "--to", NOBODY)
+        passed(lab, "g1", "from_guest_bytes", 0.2)
+        assert_near(passed(lab, "g1", "from_guest_bytes", 1), 5_000_000)
+        assert lab.count("g1", "from_guest_drop_") == 0
+        found = lab.stop(sender)
+        assert found["faults"] == 0 and len(found.get("queues", [0])) == count, found
+
+
 @scenario("rate-to-guest: a guest gets as much, the rest is dropped by name; others get all",
           daemon=False)
 def to_guest(lab):

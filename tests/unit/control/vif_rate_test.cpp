@@ -128,3 +128,21 @@ TEST_CASE("H29_a_storm_of_rates_is_one_look_at_the_last") {
   CHECK(host.nodes.reads < reads + 20);
   CHECK(at_once(host.queue().from_guest_rate) == 1'000);
 }
+
+TEST_CASE("vif_rate_is_one_budget_of_all_queues") {  // H44
+  ControlHost host;
+  host.files.write(
+      "vif.d/g5.toml",
+      "domain = \"g5\"\ndevid = 0\nrate = \"1MB/s@7ms\"\nrate-to-guest = \"1MB/s@7ms\"\n");
+  const VifId id = host.add_vif(5);
+  host.settle();
+  host.connect(id, 2);
+  host.settle();
+  const Connection& connection = *host.vif(id).connection();
+  REQUIRE(connection.queues().size() == 2);
+  for (const auto place : {&GuestQueue::from_guest_rate, &GuestQueue::to_guest_rate}) {
+    CHECK(at_once(connection.queue(0).*place) == 7'000);
+    CHECK((connection.queue(0).*place).load() == (connection.queue(1).*place).load());
+  }
+  CHECK(connection.queue(0).from_guest_rate.load() != connection.queue(0).to_guest_rate.load());
+}

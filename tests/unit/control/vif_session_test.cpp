@@ -270,9 +270,10 @@ TEST_CASE("session_a_guest_s_headroom_is_the_queue_s_from_the_beginning") {
   const VifId id = host.add_vif(5);
   host.nodes.set(ControlHost::frontend(id) + "/xdp-headroom", "256");
   host.settle();
-  host.connect(id);
+  host.connect(id, 2);
   host.settle();
-  CHECK(host.vif(id).connection()->queue().xdp_headroom == 256);
+  for (const GuestQueue* queue : host.vif(id).connection()->queues())
+    CHECK(queue->xdp_headroom == 256);
 }
 
 TEST_CASE("session_a_reconfiguring_guest_has_its_headroom_before_it_is_answered") {
