@@ -300,6 +300,15 @@ class XenHost:
             raise HostError(f"{name} did not come up in {timeout} s\n"
                             f"{self.guest_console_tail(name)}")
 
+    def restored_guest(self, name, timeout=30):
+        """A domain that goes on where it was saved, and does not say again that it is ready."""
+        guest = self.guests[name]
+        guest.domid = self.domid(name)
+        base = f"/local/domain/{guest.domid}/console/tty"
+        wait = f"until xenstore-read {base} 2>/dev/null; do sleep 0.1; done"
+        guest.console = self.run("dom0", wait, timeout).strip()
+        self.run(name, "true", timeout)
+
     def domid(self, name):
         status, output = self.dom0(f"xl domid {name} 2>/dev/null")
         return int(output) if status == 0 else None

@@ -16,7 +16,7 @@ from kernel_netback import make_bridge
 DOM0, DOM0_6 = "10.0.0.1", "fd00::1"
 
 # Names of configuration directories in dom0: what a scenario says its daemon runs with.
-BRIDGE, PACKET = "bridge", "packet"
+BRIDGE, PACKET, JUMBO = "bridge", "packet", "jumbo"
 CONFIG_ROOT = "/etc/netback-test"
 PACKET_PORT = """
 [[port]]
@@ -26,8 +26,10 @@ device = "net_af_packet0,iface=veth0"
 [defaults]
 nic = "veth"
 """
+JUMBO_PORT = netback.BRIDGED_PORT.replace("[[port]]", "[[port]]\nmtu = 9000")
 CONFIGS = {name: netback.FEW_BUFFERS + port
-           for name, port in ((BRIDGE, netback.BRIDGED_PORT), (PACKET, PACKET_PORT))}
+           for name, port in ((BRIDGE, netback.BRIDGED_PORT), (PACKET, PACKET_PORT),
+                              (JUMBO, JUMBO_PORT))}
 SPARE_GUESTS = ("g1", "g2")  # stay when a scenario does not ask for them
 
 

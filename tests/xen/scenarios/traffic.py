@@ -8,6 +8,7 @@ from scenarios.lab import DOM0, DOM0_6, scenario
 
 MIB = 1 << 20
 PING_BYTES = 14 + 20 + 8 + 56
+TAGGED, TAGGED_DOM0 = "10.7.0.11", "10.7.0.1"  # on a VLAN
 
 
 @scenario("programs of all domains keep their vector registers", guests=(1, 2))
@@ -114,3 +115,24 @@ def both_to_dom0(lab):
             sums[where, tag] = json.loads(output)["sha256"]
     assert sums["dom0", "from"] == sums["g1", "sender"], sums
     assert sums["g2", "to"] == sums["dom0", "sender"], sums
+
+
+def add_vlan(lab, where, interface, address_):
+    lab.host.run(where, f"modprobe 8021q; ip link add link {interface} name tagged type vlan id 7 &&"
+                        f" ip addr add {address_}/24 dev tagged && ip link set tagged up")
+
+
+@scenario("a VLAN inside the guest")
+def vlan_inside(lab):
+    """A tag comes on top of the MTU's 1,514 bytes; large frames have it, too."""
+    add_vlan(lab, "dom0", "xenbr0", TAGGED_DOM0)
+    add_vlan(lab, "g1", "eth0", TAGGED)
+    try:
+        lab.ping("g1", TAGGED_DOM0, 20)
+        lab.echo_udp("g1", "dom0", TAGGED_DOM0, (1, 60, 1472), 50)
+        with lab.counted(1, from_guest=16 * MIB, to_guest=16 * MIB):
+            lab.transfer("g1", "dom0", TAGGED_DOM0, 16)
+            lab.transfer("dom0", "g1", TAGGED, 16)
+    finally:
+        for where in ("g1", "dom0"):
+            lab.host.run(where, "ip link delete tagged")
