@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "control/quote.hpp"
 #include "control/startup.hpp"
 #include "lib/base/log.hpp"
 #include "lib/xen/number.hpp"
@@ -208,30 +207,6 @@ Status VifSession::connect(bool resume) {
             plan_->port->config().name, queues, queues == 1 ? "" : "s");
   show_link();
   return Done{};
-}
-
-std::string VifSession::multicast_path() const {
-  return fmt::format("{}/{}", frontend_, keys::request_multicast_control);
-}
-
-// The watch's first event makes up for what the guest wrote since `requested` was read.
-void VifSession::watch_multicast(bool requested, bool resume) {
-  const std::string& directory = world_.state_directory;
-  multicast_ = std::make_unique<MulticastControl>(
-      connection_->multicast(), plan_->settings.rx_filter.value,
-      directory.empty() ? "" : fmt::format("{}/multicast-{}", directory, id_.text()));
-  multicast_->begin(requested, resume);
-  blamed_for_multicast_ = false;
-  const Status watched = world_.store.watch(multicast_path(), "frontend:" + id_.text());
-  if (!watched) log::error("vif {}: {}", id_.text(), watched.error().message);
-}
-
-void VifSession::look_at_multicast() {
-  if (!multicast_) return;
-  const auto text = world_.store.read(multicast_path());
-  if (multicast_->request(text) || std::exchange(blamed_for_multicast_, true)) return;
-  log::warn("vif {}: {} is neither 0 nor 1: {}: all multicast groups go to the guest", id_.text(),
-            keys::request_multicast_control, in_quotes(*text));
 }
 
 // The rings and channels, all or none.
