@@ -19,10 +19,11 @@ netif::ExtraInfo hash_extra_of(const netif::ToGuestResponse& answer) {
   return extra;
 }
 
-void check_hash_info(const netif::ToGuestResponse& answer, const FrameHash& hash) {
+void check_hash_info(const netif::ToGuestResponse& answer, const FrameHash& hash,
+                     uint8_t flags = 0) {
   const netif::ExtraInfo extra = hash_extra_of(answer);
   CHECK(extra.type == XEN_NETIF_EXTRA_TYPE_HASH);
-  CHECK(extra.flags == 0);
+  CHECK(extra.flags == flags);
   CHECK(extra.u.hash.type == hash.type);
   CHECK(extra.u.hash.algorithm == XEN_NETIF_CTRL_HASH_ALGORITHM_TOEPLITZ);
   for (int byte = 0; byte < 4; ++byte)  // the least significant comes first
@@ -90,6 +91,26 @@ TEST_CASE("to_guest: of a frame that stands for several segmentation comes first
     CHECK(answers[3].id == 13);
     CHECK(s.guest.buffer(3)[0] != 0xee);
     CHECK(s.guest.buffer(2)[0] == 0xee);
+  }
+}
+
+TEST_CASE("to_guest: segmentation, then the hash, then the headroom, as from Linux") {
+  for (const bool large : {false, true}) {
+    HashedStages s;
+    s.guest.queue->xdp_headroom = 256;
+    s.guest.post_buffers(8, 10);
+    rte_mbuf* frame = s.queue_frame(make_packet({.payload = 2000}).bytes);
+    if (large) REQUIRE(mark_segmented(frame, true, 1400));
+    const FrameHash hash = *s.hashing.of(frame);
+    s.run();
+    const auto answers = s.guest.deliveries();
+    REQUIRE(answers.size() == (large ? 4 : 3));
+    CHECK(answers[0].offset == 256);
+    if (large) CHECK(hash_extra_of(answers[1]).type == XEN_NETIF_EXTRA_TYPE_GSO);
+    check_hash_info(answers[large ? 2 : 1], hash, XEN_NETIF_EXTRA_FLAG_MORE);
+    const netif::ExtraInfo last = hash_extra_of(answers[large ? 3 : 2]);
+    CHECK(last.type == netif::extra_type_xdp);
+    CHECK(last.flags == 0);
   }
 }
 
