@@ -151,6 +151,7 @@ void VifSession::advance() {
   // Once: what others write meanwhile makes events, and a thousand vifs make many round trips.
   gather();
   look_at_multicast();
+  reconfigured_ = reconfigured_ && facts_.frontend == XenbusState::reconfiguring;
   for (int i = 0; i < steps_at_once; ++i) {
     if (plan_is_due()) make_plan();
     gather_own();
@@ -177,7 +178,10 @@ bool VifSession::perform(const VifStep& step) {
       now.write = XenbusState::closing;
     }
   }
-  if (now.write == XenbusState::reconfigured && connection_) reconfigure();
+  if (now.write == XenbusState::reconfigured && connection_ && !reconfigured_) {
+    reconfigure();
+    return false;
+  }
   if (now.write && !write_state(*now.write, now.offer)) return false;
   // What is forgotten while its directory is there keeps its re-arm time.
   if (now.forget) over_ = facts_.own == XenbusState::unknown;
@@ -238,21 +242,6 @@ Status VifSession::connect(const Agreement& agreement, bool resume) {
   apply_rates();
   set_headroom(agreement.xdp_headroom);
   return Done{};
-}
-
-// What the guest changes by Reconfiguring. One that is not served leaves the headroom as it is.
-void VifSession::reconfigure() {
-  const auto headroom = agree_on_headroom(read_frontend());
-  if (!headroom) {
-    log::warn("vif {}: {}", id_.text(), headroom.error().message);
-    return write_error(headroom.error().message);
-  }
-  set_headroom(Result(headroom).value());
-  log::info("vif {}: xdp-headroom {}", id_.text(), Result(headroom).value());
-}
-
-void VifSession::set_headroom(uint16_t headroom) {
-  for (GuestQueue* queue : connection_->queues()) queue->xdp_headroom = headroom;
 }
 
 // Outline: no table leads to the queues; the worker lets them go, each in its time; then ports,

@@ -121,9 +121,10 @@ class VifSession {
   bool refused_ = false;
   bool unoffered_ = false;  // in InitWait without features, for the hotplug script's sake
   bool quarantined_ = false;
-  std::string error_;  // why: refused or quarantined
-  bool busy_ = false;  // a disconnect is under way
-  VifStep rest_ = {};  // what its step has yet to do
+  std::string error_;          // why: refused or quarantined
+  bool busy_ = false;          // a disconnect or a reconfiguration is under way
+  VifStep rest_ = {};          // what its step has yet to do
+  bool reconfigured_ = false;  // the worker has what this Reconfiguring changed
   bool draining_ = false;
   std::function<void()> drained_;
   bool over_ = false;

@@ -301,6 +301,45 @@ TEST_CASE("session_a_reconfiguring_guest_has_its_headroom_before_it_is_answered"
   CHECK(host.states(id) == States{2, 4, 8, 4, 8, 4, 8, 4, 8});
 }
 
+TEST_CASE("session_a_reconfiguring_guest_is_answered_once_the_worker_has_its_headroom") {
+  ControlHost host;
+  const VifId id = host.add_connected_vif();
+  const GuestQueue& queue = host.vif(id).connection()->queue();
+  host.worker_runs = false;
+  host.nodes.set(ControlHost::frontend(id) + "/xdp-headroom", "256");
+  host.set_frontend(id, 7);
+  host.settle();
+  CHECK(queue.xdp_headroom == 256);
+  CHECK(host.state(id) == 4);
+  // It thinks better of it, and then again.
+  host.set_frontend(id, 4);
+  host.worker_runs = true;
+  host.settle();
+  CHECK(host.states(id) == States{2, 4});
+  host.nodes.set(ControlHost::frontend(id) + "/xdp-headroom", "128");
+  host.set_frontend(id, 7);
+  host.settle();
+  CHECK(queue.xdp_headroom == 128);
+  CHECK(host.states(id) == States{2, 4, 8});
+}
+
+TEST_CASE("session_a_drain_in_the_middle_of_a_reconfiguration_gives_all_back") {
+  ControlHost host;
+  const VifId id = host.add_connected_vif();
+  host.worker_runs = false;
+  host.set_frontend(id, 7);
+  host.settle();
+  bool done = false;
+  host.watcher->drain([&] { done = true; });
+  host.settle();
+  CHECK_FALSE(done);
+  host.worker_runs = true;
+  host.settle();
+  CHECK(done);
+  CHECK(mapped() == 0);
+  CHECK(host.states(id) == States{2, 4});
+}
+
 TEST_CASE("session_a_headroom_that_is_not_served_is_answered_and_changes_nothing") {
   ControlHost host;
   const VifId id = host.add_connected_vif();
