@@ -74,6 +74,15 @@ void read_defaults(const toml::table& text, Problems& problems, DaemonConfig& co
                                       daemon_file_name, port_names(config.ports)));
 }
 
+// A worker serves whole ports, for frames pass between the vifs of a port: one more than there are
+// ports would have nothing to do.
+void check_workers(TableReader& table, const DaemonConfig& config) {
+  if (config.lcores.size() <= 1 || config.lcores.size() <= config.ports.size()) return;
+  table.problem_at("lcores", fmt::format("'lcores' names {} cpus and there are {} ports: a port is "
+                                         "served by one of them",
+                                         config.lcores.size(), config.ports.size()));
+}
+
 }  // namespace
 
 Result<DaemonConfig> read_daemon_config(const std::string& directory) {
@@ -95,6 +104,7 @@ Result<DaemonConfig> read_daemon_config(const std::string& directory) {
   config.log_level =
       table.one_of("log-level", {"error", "warn", "info", "debug"}).value_or(config.log_level);
   for (const toml::table* port : table.tables("port")) read_port(*port, problems, config.ports);
+  check_workers(table, config);
   if (const toml::table* defaults = table.table("defaults")) {
     read_defaults(*defaults, problems, config);
   }

@@ -50,9 +50,9 @@ struct VifConfig {
 };
 
 struct DaemonConfig {
-  std::vector<unsigned> lcores = {};  // cpus of the workers; this version takes exactly one.
-                                      // empty: the last cpu
-  std::string memory = "auto";        // "auto", "hugepages" or "pages"
+  std::vector<unsigned> lcores =
+      {};                       // cpus of the workers, no more than ports; empty: the last cpu
+  std::string memory = "auto";  // "auto", "hugepages" or "pages"
   uint32_t memory_mb = 256;
   uint32_t frame_buffers = 16384;
   uint32_t spin_us = 50;
@@ -62,6 +62,9 @@ struct DaemonConfig {
   std::string log_level = "info";
   std::vector<PortConfig> ports;
   VifConfig defaults;
+
+  // Which of the workers serves a port and all its vifs: the ports have them by turns.
+  size_t worker_of_port(size_t port) const { return lcores.empty() ? 0 : port % lcores.size(); }
 };
 
 // Reads `directory`/dpdk-netback.toml; all of it is checked. The error names the first bad line.

@@ -148,9 +148,12 @@ std::optional<std::vector<unsigned>> TableReader::lcores(std::string_view key) {
     wrong_type(key, "a list of cpu numbers");
     return std::nullopt;
   }
-  if (cpus.size() <= 1) return cpus;
-  problem_at(key, fmt::format("'{}' with more than one cpu is not supported by this version", key));
-  return std::nullopt;
+  for (auto cpu = cpus.begin(); cpu != cpus.end(); ++cpu) {
+    if (std::find(cpus.begin(), cpu, *cpu) == cpu) continue;
+    problem_at(key, fmt::format("'{}' names cpu {} twice", key, *cpu));
+    return std::nullopt;
+  }
+  return cpus;
 }
 
 const toml::table* TableReader::table(std::string_view key) {

@@ -54,7 +54,7 @@ class TableReader {
                                     std::initializer_list<std::string_view> words);
   // As xl writes it: rate_text.hpp.
   std::optional<RateLimit> rate(std::string_view key);
-  // A list of cpus; this version takes no more than one.
+  // A list of cpus, each once.
   std::optional<std::vector<unsigned>> lcores(std::string_view key);
   const toml::table* table(std::string_view key);
   // The tables of [[key]], in order.

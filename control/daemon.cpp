@@ -15,7 +15,7 @@ namespace {
 using namespace std::chrono_literals;
 // The configuration's word for it goes to the worker as it is.
 static_assert(DaemonConfig::spin_always == Idle::spin_always);
-constexpr unsigned worker_lcore = 1;
+constexpr unsigned first_worker_lcore = 1;  // EalOptions
 constexpr auto link_poll_interval = 1s;
 
 // Keeps what a factory made, or hands on why it made nothing.
@@ -68,17 +68,17 @@ std::vector<StartStep> Daemon::steps() {
        exit_code::nobody},
       {"open grants", [this] { return keep(grants_, Grants::open()); }, [this] { grants_.reset(); },
        exit_code::nobody},
-      {"open worker grants", [this] { return keep(worker_grants_, Grants::open()); },
-       [this] { worker_grants_.reset(); }, exit_code::nobody},
+      {"open worker grants", step(&Daemon::open_worker_grants), [this] { worker_grants_.clear(); },
+       exit_code::nobody},
       {"open event channels", step(&Daemon::open_events),
-       [this] { control_channels_.reset(), events_.reset(); }, exit_code::nobody},
+       [this] { control_channels_.reset(), events_.clear(); }, exit_code::nobody},
       {"start DPDK", step(&Daemon::start_dpdk), [this] { eal_.reset(); }},
       {"make frame pool", step(&Daemon::make_pool), [this] { end_pool(); }},
       {"open ports", step(&Daemon::open_ports),
        [this] {
          while (!ports_.empty()) ports_.pop_back();
        }},
-      {"start worker", step(&Daemon::start_worker), [this] { stop_worker(); }},
+      {"start worker", step(&Daemon::start_workers), [this] { stop_workers(); }},
       {"open control socket", step(&Daemon::open_socket), [this] { socket_.reset(); }},
       {"watch xenstore", step(&Daemon::start_watcher), [this] { end_watcher(); },
        exit_code::nobody},
@@ -110,15 +110,21 @@ Status Daemon::check_ports() {
   return Done{};
 }
 
-Status Daemon::open_events() {
-  Status opened = keep(events_, EventChannels::open());
-  if (opened) opened = keep(control_channels_, EventChannels::open());
-  if (!opened) events_.reset();
-  return opened;
+Status Daemon::open_worker_grants() {
+  for (size_t i = 0; i < config_.lcores.size(); ++i)
+    if (Status opened = keep(worker_grants_.emplace_back(), Grants::open()); !opened) {
+      worker_grants_.clear();
+      return opened;
+    }
+  return Done{};
 }
 
-unsigned Daemon::worker_cpu() const {
-  return config_.lcores.front();
+Status Daemon::open_events() {
+  Status opened = keep(control_channels_, EventChannels::open());
+  for (size_t i = 0; i < config_.lcores.size() && opened; ++i)
+    opened = keep(events_.emplace_back(), EventChannels::open());
+  if (!opened) control_channels_.reset(), events_.clear();
+  return opened;
 }
 
 Status Daemon::start_dpdk() {
@@ -159,45 +165,51 @@ Status Daemon::open_ports() {
   return Done{};
 }
 
-Status Daemon::start_worker() {
-  mailbox_ = std::make_unique<Mailbox>();
-  if (!mailbox_->good()) {
-    Error none = errno_error("cannot make an eventfd", "raise ulimit -n");
-    mailbox_.reset();
-    return none;
-  }
+Status Daemon::start_workers() {
+  for (size_t i = 0; i < config_.lcores.size(); ++i)
+    if (Status started = start_worker(i); !started) {
+      stop_workers();
+      return started;
+    }
+  return Done{};
+}
+
+Status Daemon::start_worker(size_t number) {
+  RunningWorker running{.mailbox = std::make_unique<Mailbox>()};
+  if (!running.mailbox->good()) return errno_error("cannot make an eventfd", "raise ulimit -n");
   const WorkerOptions options{.spin_us = config_.spin_us, .gather_us = config_.gather_us};
-  worker_ = std::make_unique<Worker>(options, *mailbox_, *worker_grants_, *events_, *pool_);
-  link_ = std::make_unique<WorkerLink>(*mailbox_);
-  link_->on_quarantined([this](const Quarantined& report) {
+  running.worker = std::make_unique<Worker>(options, *running.mailbox, *worker_grants_[number],
+                                            *events_[number], *pool_);
+  running.link = std::make_unique<WorkerLink>(*running.mailbox);
+  running.link->on_quarantined([this](const Quarantined& report) {
     if (watcher_) watcher_->quarantine(report);
   });
-  forwarding_ = std::make_unique<Forwarding>(*link_);
+  running.forwarding = std::make_unique<Forwarding>(*running.link);
   std::vector<PortQueue*> queues;
-  for (const auto& port : ports_) queues.push_back(&port->queue());
-  Status status = forwarding_->attach_ports(queues);
-  if (status)
-    status = loop_->add(
-        mailbox_->control_fd(), [this](uint32_t) { link_->handle_reports(); }, EPOLLIN);
-  if (status && rte_eal_remote_launch(run_worker, worker_.get(), worker_lcore) != 0)
-    status = Error{"DPDK's lcore for it is not waiting"};
-  if (!status) release_worker();
-  return status;
+  for (size_t i = 0; i < ports_.size(); ++i)
+    if (config_.worker_of_port(i) == number) queues.push_back(&ports_[i]->queue());
+  if (Status attached = running.forwarding->attach_ports(queues); !attached) return attached;
+  const int reports = running.mailbox->control_fd();
+  const auto handle = [link = running.link.get()](uint32_t) { link->handle_reports(); };
+  if (Status added = loop_->add(reports, handle, EPOLLIN); !added) return added;
+  const auto lcore = first_worker_lcore + static_cast<unsigned>(number);
+  if (rte_eal_remote_launch(run_worker, running.worker.get(), lcore) != 0) {
+    loop_->remove(reports);
+    return Error{"DPDK's lcore for it is not waiting"};
+  }
+  workers_.push_back(std::move(running));
+  return Done{};
 }
 
 // Nothing of any guest is attached any more.
-void Daemon::stop_worker() {
-  link_->post(Stop{});
-  rte_eal_wait_lcore(worker_lcore);
-  release_worker();
-}
-
-void Daemon::release_worker() {
-  loop_->remove(mailbox_->control_fd());
-  forwarding_.reset();
-  link_.reset();  // with the tables that the worker used last
-  worker_.reset();
-  mailbox_.reset();
+void Daemon::stop_workers() {
+  while (!workers_.empty()) {
+    RunningWorker& last = workers_.back();
+    last.link->post(Stop{});
+    rte_eal_wait_lcore(first_worker_lcore + static_cast<unsigned>(workers_.size()) - 1);
+    loop_->remove(last.mailbox->control_fd());
+    workers_.pop_back();  // with the tables that the worker used last
+  }
 }
 
 Status Daemon::open_socket() {
@@ -210,14 +222,15 @@ Status Daemon::open_socket() {
 
 Status Daemon::start_watcher() {
   control_events_ = std::make_unique<ControlEvents>(*loop_, *control_channels_);
+  std::vector<VifWorker> workers;
+  for (size_t i = 0; i < workers_.size(); ++i)
+    workers.push_back({*events_[i], *workers_[i].link, *workers_[i].forwarding});
   world_.reset(new VifWorld{
       .loop = *loop_,
       .store = *store_,
       .grants = *grants_,
-      .events = *events_,
       .control_events = *control_events_,
-      .worker = *link_,
-      .forwarding = *forwarding_,
+      .workers = std::move(workers),
       .plans = {*store_, config_, vif_files_, ports_},
       .state_directory = std::filesystem::path(options_.socket).parent_path().string()});
   watcher_ = std::make_unique<VifWatcher>(*world_);

@@ -53,14 +53,15 @@ class Daemon {
   Status read_config();
   Status prepare_loop();
   Status check_ports();
+  Status open_worker_grants();
   Status open_events();
   Status start_dpdk();
   Status make_pool();
   void end_pool();
   Status open_ports();
-  Status start_worker();
-  void stop_worker();
-  void release_worker();
+  Status start_workers();
+  Status start_worker(size_t number);
+  void stop_workers();
   Status open_socket();
   Status start_watcher();
   void end_watcher();
@@ -74,7 +75,14 @@ class Daemon {
   Requests::Answer stop(const Requests::Json& args);
   void begin_drain();
   void poll_links();
-  unsigned worker_cpu() const;
+
+  // In the order in which they are made.
+  struct RunningWorker {
+    std::unique_ptr<Mailbox> mailbox;
+    std::unique_ptr<Worker> worker;
+    std::unique_ptr<WorkerLink> link;
+    std::unique_ptr<Forwarding> forwarding;  // of the ports that the worker serves
+  };
 
   const DaemonOptions options_;
   DaemonConfig config_;
@@ -84,18 +92,15 @@ class Daemon {
   std::unique_ptr<InstanceLock> lock_;
   std::unique_ptr<Store> store_;
   std::unique_ptr<Grants> grants_;  // control's
-  std::unique_ptr<Grants> worker_grants_;
-  std::unique_ptr<EventChannels> events_;  // the worker's
+  std::vector<std::unique_ptr<Grants>> worker_grants_;
+  std::vector<std::unique_ptr<EventChannels>> events_;  // the workers'
   std::unique_ptr<EventChannels> control_channels_;
   std::vector<PortDevice> devices_;  // of config_.ports
   bool hugepages_ = false;
   std::unique_ptr<Eal> eal_;
   std::unique_ptr<FramePool> pool_;
   std::vector<std::unique_ptr<Port>> ports_;
-  std::unique_ptr<Mailbox> mailbox_;
-  std::unique_ptr<Worker> worker_;
-  std::unique_ptr<WorkerLink> link_;
-  std::unique_ptr<Forwarding> forwarding_;
+  std::vector<RunningWorker> workers_;
   Requests requests_;
   std::unique_ptr<ControlSocket> socket_;
   std::unique_ptr<ControlEvents> control_events_;

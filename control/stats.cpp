@@ -154,6 +154,7 @@ Json vif_details(const VifSession& vif) {
 
 Json vif_stats(const VifSession& vif) {
   Json json = vif_summary(vif);
+  if (vif.plan()) json["worker"] = vif.plan()->worker;
   if (vif.connection() == nullptr) return json;
   if (vif.connection()->queues().size() == 1) {
     put_counters(json, vif.connection()->queue().counters, queue_counter_info);
@@ -210,9 +211,11 @@ Json stats_json(const StatsSources& sources) {
     one["promiscuous_fallbacks"] = port->promiscuous_fallbacks();
     json["ports"].push_back(std::move(one));
   }
-  Json worker = {{"worker", 0}, {"cpu", sources.worker_cpu}};
-  put_counters(worker, sources.worker.counters(), worker_counter_info);
-  json["workers"].push_back(std::move(worker));
+  for (size_t i = 0; i < sources.workers.size(); ++i) {
+    Json worker = {{"worker", i}, {"cpu", sources.cpus[i]}};
+    put_counters(worker, sources.workers[i]->counters(), worker_counter_info);
+    json["workers"].push_back(std::move(worker));
+  }
   return json;
 }
 

@@ -37,8 +37,8 @@ nlohmann::ordered_json port_details(const Port& port);
 struct StatsSources {
   const std::vector<VifSession*>& vifs;
   const std::vector<std::unique_ptr<Port>>& ports;
-  const Worker& worker;
-  unsigned worker_cpu;
+  std::vector<const Worker*> workers;
+  const std::vector<unsigned>& cpus;  // theirs
 };
 // `stats`: {time_ns, tsc_hz, vifs, ports, workers}.
 nlohmann::ordered_json stats_json(const StatsSources& sources);

@@ -61,7 +61,7 @@ Json Daemon::info() const {
           {"memory_mb", config_.memory_mb},
           {"buffers", pool_->buffers()},
           {"buffers_free", pool_->free_buffers()},
-          {"worker_cpus", Json::array({worker_cpu()})},
+          {"worker_cpus", config_.lcores},
           {"ports", ports_.size()},
           {"vifs", watcher_->vifs().size()},
           {"vifs_connected", connected}};
@@ -81,14 +81,19 @@ Answer Daemon::stats(const Json& args) const {
     if (vif == nullptr) return no_vif(name);
     vifs = {vif};
   }
-  return stats_json({vifs, ports_, *worker_, worker_cpu()});
+  std::vector<const Worker*> workers;
+  for (const RunningWorker& running : workers_) workers.push_back(running.worker.get());
+  return stats_json({vifs, ports_, workers, config_.lcores});
 }
 
 Answer Daemon::ports(const Json& args) const {
   const std::string name = text_argument(args, "port");
   Json list = Json::array();
-  for (const auto& port : ports_)
-    if (name.empty() || port->config().name == name) list.push_back(port_details(*port));
+  for (size_t i = 0; i < ports_.size(); ++i) {
+    if (!name.empty() && ports_[i]->config().name != name) continue;
+    list.push_back(port_details(*ports_[i]));
+    list.back()["worker_cpu"] = config_.lcores[config_.worker_of_port(i)];
+  }
   if (!name.empty() && list.empty())
     return Refusal{exit_code::failed,
                    {fmt::format("there is no port '{}'", name), "netbackctl port"}};

@@ -20,9 +20,10 @@ std::map<std::string, std::string> read_keys(const Store& store, const std::stri
   return values;
 }
 
-Result<Port*> find_port(const PlanSources& sources, const Origin<std::string>& nic) {
-  for (const auto& port : sources.ports)
-    if (port->config().name == nic.value) return port.get();
+// Its number.
+Result<size_t> find_port(const PlanSources& sources, const Origin<std::string>& nic) {
+  for (size_t i = 0; i < sources.ports.size(); ++i)
+    if (sources.ports[i]->config().name == nic.value) return i;
   return Error{fmt::format("there is no port '{}' ({})", nic.value, nic.from),
                "add it as a [[port]] of dpdk-netback.toml, or correct nic"};
 }
@@ -55,7 +56,8 @@ Result<VifPlan> plan_vif(const PlanSources& sources, const VifIdentity& identity
   VifPlan plan{.settings = std::move(settings).value()};
   auto port = find_port(sources, plan.settings.nic);
   if (!port) return port.error();
-  plan.port = port.value();
+  plan.port = sources.ports[port.value()].get();
+  plan.worker = sources.config.worker_of_port(port.value());
 
   const auto& [mtu, from] = plan.settings.mtu;
   if (mtu > plan.port->config().mtu)

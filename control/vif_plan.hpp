@@ -27,6 +27,7 @@ struct VifId {
 struct VifPlan {
   EffectiveVif settings;
   Port* port = nullptr;
+  size_t worker = 0;  // that serves the port
   VifSettings queue;  // all but what is agreed with the guest
 };
 

@@ -200,11 +200,11 @@ Status VifSession::connect(bool resume) {
   if (!agreement) return agreement.error();
   if (Status status = connect(Result(agreement).value(), resume); !status) return status;
   watch_multicast(Result(agreement).value().multicast_control, resume);
-  world_.forwarding.add({.queue = &connection_->queue(),
-                         .port = plan_->port->queue().port,
-                         .mac = plan_->queue.mac,
-                         .filtered = plan_->settings.rx_filter.value,
-                         .vlan = plan_->queue.vlan});
+  worker_->forwarding.add({.queue = &connection_->queue(),
+                           .port = plan_->port->queue().port,
+                           .mac = plan_->queue.mac,
+                           .filtered = plan_->settings.rx_filter.value,
+                           .vlan = plan_->queue.vlan});
   const size_t queues = connection_->queues().size();
   log::info("vif {}: {} to domain '{}', mac {}, port '{}', {} queue{}", id_.text(),
             resume ? "attached again" : "connected", identity_.domain, plan_->settings.mac.value,
@@ -215,7 +215,8 @@ Status VifSession::connect(bool resume) {
 
 // The rings and channels, all or none.
 Status VifSession::connect(const Agreement& agreement, bool resume) {
-  auto opened = Connection::open(world_.grants, world_.events,
+  worker_ = &world_.workers[plan_->worker];
+  auto opened = Connection::open(world_.grants, worker_->events,
                                  {.index = index_, .domain = id_.domain, .settings = plan_->queue},
                                  agreement, resume);
   if (!opened) return opened.error();
@@ -226,7 +227,7 @@ Status VifSession::connect(const Agreement& agreement, bool resume) {
     auto ring = ControlRing::open(
         {.grants = world_.grants,
          .events = world_.control_events,
-         .worker = world_.worker,
+         .worker = worker_->link,
          .queue = *queue,
          .file = directory.empty() ? "" : fmt::format("{}/staging-{}", directory, id_.text()),
          .hash_file = directory.empty() ? "" : fmt::format("{}/hashing-{}", directory, id_.text()),
@@ -249,10 +250,10 @@ Status VifSession::connect(const Agreement& agreement, bool resume) {
 void VifSession::disconnect(bool drain) {
   busy_ = true;
   if (control_ring_) control_ring_->stop();
-  world_.forwarding.remove(&connection_->queue(), [this, drain] {
+  worker_->forwarding.remove(&connection_->queue(), [this, drain] {
     const auto left = std::make_shared<size_t>(connection_->queues().size());
     for (GuestQueue* queue : connection_->queues())
-      world_.worker.post(DetachQueue{queue, drain}, [this, drain, left] {
+      worker_->link.post(DetachQueue{queue, drain}, [this, drain, left] {
         if (--*left == 0) detached(drain);
       });
   });

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "control/connection.hpp"
 #include "control/control_ring.hpp"
@@ -19,15 +20,20 @@
 
 namespace netback {
 
+// One worker as control has it.
+struct VifWorker {
+  EventChannels& events;  // the worker's
+  WorkerLink& link;
+  Forwarding& forwarding;
+};
+
 // What all vifs share; it outlives them.
 struct VifWorld {
   Loop& loop;
   Store& store;
-  Grants& grants;         // control's: ring pages
-  EventChannels& events;  // the worker's
+  Grants& grants;  // control's: ring pages
   ControlEvents& control_events;
-  WorkerLink& worker;
-  Forwarding& forwarding;
+  std::vector<VifWorker> workers;
   PlanSources plans;
   std::string state_directory = {};             // what a restart finds again; empty: nothing
   std::function<void(const VifId&)> wake = {};  // have advance() called soon
@@ -109,6 +115,7 @@ class VifSession {
   std::optional<VifPlan> plan_;
   RateBudget from_guest_rate_, to_guest_rate_;  // the queue's as well
   bool rate_changed_ = false;
+  VifWorker* worker_ = nullptr;  // of that connection
   std::unique_ptr<Connection> connection_;
   std::unique_ptr<ControlRing> control_ring_;    // of that connection; none if the guest has none
   std::unique_ptr<MulticastControl> multicast_;  // of that connection

@@ -1,6 +1,7 @@
 #include "control/ctl/rates.hpp"
 
 #include <cstdint>
+#include <map>
 #include <string_view>
 
 namespace netback::ctl {
@@ -78,13 +79,14 @@ Json direction_json(const DirectionRates& rates) {
 Rates rates_between(const Json& before, const Json& after) {
   Rates rates;
   rates.seconds = static_cast<double>(number(after, "time_ns") - number(before, "time_ns")) / 1e9;
-  double frames = 0;  // that the workers moved
+  std::map<uint64_t, double> frames;  // that each worker moved
   for (const Json& vif : after["vifs"]) {
     const Change change(matching(before["vifs"], "vif", vif["vif"]), vif, rates.seconds);
     rates.vifs.push_back({vif.value("vif", ""), vif.value("domain", ""), vif.value("state", ""),
                           direction_rates(change, "from_guest"),
                           direction_rates(change, "to_guest")});
-    frames += change.total("from_guest_frames") + change.total("to_guest_frames");
+    frames[number(vif, "worker")] +=
+        change.total("from_guest_frames") + change.total("to_guest_frames");
   }
   for (const Json& port : after["ports"]) {
     const Change change(matching(before["ports"], "port", port["port"]), port, rates.seconds);
@@ -96,9 +98,10 @@ Rates rates_between(const Json& before, const Json& after) {
   for (const Json& worker : after["workers"]) {
     const Change change(matching(before["workers"], "worker", worker["worker"]), worker,
                         rates.seconds);
+    const double moved = frames[number(worker, "worker")];
     rates.workers.push_back({worker.value("worker", 0u), worker.value("cpu", 0u),
                              change.ratio("worker_busy_cycles", "worker_cycles"),
-                             frames > 0 ? change.total("worker_busy_cycles") / frames : 0,
+                             moved > 0 ? change.total("worker_busy_cycles") / moved : 0,
                              change.per_second("worker_sleeps")});
   }
   return rates;

@@ -245,12 +245,31 @@ TEST_CASE("words_are_checked") {
         "dpdk-netback.toml:1: 'wait-for-hotplug' must be true or false, not \"no\"");
 }
 
-TEST_CASE("lcores_are_one_cpu_or_none") {
+TEST_CASE("there_are_no_more_workers_than_ports_and_the_ports_have_them_by_turns") {
+  const std::string ports =
+      "[[port]]\nname = \"a\"\ndevice = \"net_null0\"\n"
+      "[[port]]\nname = \"b\"\ndevice = \"net_null1\"\n"
+      "[[port]]\nname = \"c\"\ndevice = \"net_null2\"\n";
+  const DaemonConfig config = read("lcores = [4, 2]\n" + ports);
+  CHECK(config.lcores == std::vector<unsigned>{4, 2});
+  CHECK(config.worker_of_port(0) == 0);
+  CHECK(config.worker_of_port(1) == 1);
+  CHECK(config.worker_of_port(2) == 0);
+  CHECK(DaemonConfig{}.worker_of_port(7) == 0);
+  CHECK(problem("lcores = [1, 2, 3]\n" + ports) == "accepted");
+  CHECK(problem("lcores = [1, 2, 3, 4]\n" + ports) ==
+        "dpdk-netback.toml:1: 'lcores' names 4 cpus and there are 3 ports: a port is served by one "
+        "of them");
+  CHECK(problem("\nlcores = [1, 2]\n") ==
+        "dpdk-netback.toml:2: 'lcores' names 2 cpus and there are 0 ports: a port is served by one "
+        "of them");
+}
+
+TEST_CASE("lcores_are_cpus_each_once_or_none") {
   CHECK(read("lcores = []\n").lcores.empty());
   CHECK(read("lcores = [0]\n").lcores == std::vector<unsigned>{0});
   CHECK(problem("lcores = [2147483647]\n") == "accepted");
-  CHECK(problem("\nlcores = [1, 2]\n") ==
-        "dpdk-netback.toml:2: 'lcores' with more than one cpu is not supported by this version");
+  CHECK(problem("\nlcores = [1, 3, 2, 3]\n") == "dpdk-netback.toml:2: 'lcores' names cpu 3 twice");
   for (const char* value : {"[-1]", "[2147483648]", "[\"1\"]", "[1.0]", "[-1, 2]"}) {
     CHECK(problem("lcores = " + std::string(value) + "\n") ==
           "dpdk-netback.toml:1: 'lcores' must be a list of cpu numbers, not a list");

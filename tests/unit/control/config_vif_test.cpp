@@ -158,8 +158,7 @@ TEST_CASE("what_is_not_built_yet_is_refused") {
         "vif.d/a.toml:2: 'switching' = false is not supported by this version");
   CHECK(vif_problem(std::string(mac_line) + "set-physaddr = true\n") ==
         "vif.d/a.toml:2: 'set-physaddr' = true is not supported by this version");
-  CHECK(vif_problem(std::string(mac_line) + "lcores = [1, 2]\n") ==
-        "vif.d/a.toml:2: 'lcores' with more than one cpu is not supported by this version");
+  CHECK(vif_problem(std::string(mac_line) + "lcores = [1, 2]\n") == "accepted");
 }
 
 TEST_CASE("values_of_a_vif_file_are_checked") {

@@ -267,3 +267,27 @@ TEST_CASE("text_a_list_of_values_is_a_line_of_them_and_an_empty_one_a_dash") {
   CHECK(text.find("none    -\n") != std::string::npos);
   CHECK(text.find("one     7\n") != std::string::npos);
 }
+
+TEST_CASE("rates_cycles_of_a_worker_are_per_frame_of_its_own_vifs") {
+  const auto at = [](uint64_t time_ns, int scale) {
+    Json json = stats(time_ns, {{"from_guest_frames", 10 * scale}, {"worker", 0}}, empty,
+                      {{"worker_busy_cycles", 1000 * scale}});
+    Json vif = json["vifs"][0], worker = json["workers"][0];
+    vif["vif"] = "2.0";
+    vif["worker"] = 1;
+    vif["to_guest_frames"] = 30 * scale;
+    worker["worker"] = 1;
+    worker["cpu"] = 4;
+    json["vifs"].push_back(vif);
+    json["workers"].push_back(worker);
+    return json;
+  };
+  const auto rates = rates_between(at(0, 1), at(1'000'000'000, 2));
+  REQUIRE(rates.workers.size() == 2);
+  CHECK(rates.workers[0].cycles_per_frame == 100);
+  CHECK(rates.workers[1].cycles_per_frame == 25);
+  CHECK(rates.workers[1].cpu == 4);
+  const std::string text = stats_text(at(0, 1), true);
+  CHECK(text.find("WORKER 1 ON CPU 4") != std::string::npos);
+  CHECK(text.find("\nworker ") == std::string::npos);
+}

@@ -82,7 +82,8 @@ TEST_CASE("daemon_a_vif_may_name_the_last_cpu_when_no_file_says_which_is_the_wor
 
 TEST_CASE("daemon_DPDK_may_touch_the_PCI_devices_that_are_ports_and_no_others") {
   ConfigDirectory directory;
-  directory.write("dpdk-netback.toml", std::string("lcores = [3]\nmemory-mb = 77\n") + null_port +
+  directory.write("dpdk-netback.toml", std::string("lcores = [3, 5]\nmemory-mb = 77\n") +
+                                           null_port +
                                            "[[port]]\nname = \"n\"\ndevice = \"0000:7f:1f.7\"\n");
   const auto config = read_all_config(directory.path());
   REQUIRE(config);
@@ -95,7 +96,7 @@ TEST_CASE("daemon_DPDK_may_touch_the_PCI_devices_that_are_ports_and_no_others") 
   }
   const EalOptions options = eal_options(daemon, devices, true);
   CHECK(options.pci_allowed == std::vector<std::string>{"0000:7f:1f.7"});
-  CHECK(options.worker_cpus == std::vector<unsigned>{3});
+  CHECK(options.worker_cpus == std::vector<unsigned>{3, 5});
   CHECK(options.memory_mb == 77);
   CHECK(options.hugepages);
 }

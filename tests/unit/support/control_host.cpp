@@ -44,10 +44,8 @@ ControlHost::ControlHost() {
   world.reset(new VifWorld{.loop = *loop,
                            .store = *store,
                            .grants = *grants,
-                           .events = *events,
                            .control_events = *control_events,
-                           .worker = *link,
-                           .forwarding = *forwarding,
+                           .workers = {{*events, *link, *forwarding}},
                            .plans = {*store, config, vif_files, ports},
                            .state_directory = state_files.path()});
   watcher = std::make_unique<VifWatcher>(*world);
