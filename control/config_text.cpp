@@ -55,7 +55,8 @@ Result<toml::table> read_toml(const std::string& file) {
   } catch (const std::ios_base::failure&) {
     return errno_error(file);
   } catch (const toml::parse_error& error) {
-    return Error{fmt::format("{}:{}: {}", file, error.source().begin.line, error.description())};
+    return Error{fmt::format("{}:{}: {}", file, error.source().begin.line,
+                             on_one_line(error.description()))};
   }
 }
 
@@ -184,7 +185,7 @@ void TableReader::finish() {
   for (const auto& [key, node] : table_) {
     if (std::find(known_.begin(), known_.end(), key.str()) != known_.end()) continue;
     const std::string_view meant = nearest(key.str(), known_);
-    std::string what = fmt::format("unknown key '{}'", key.str());
+    std::string what = "unknown key " + in_quotes(key.str(), '\'');
     if (!meant.empty()) what += fmt::format(", did you mean '{}'?", meant);
     problems_.add(key.source().begin.line, std::move(what));
   }

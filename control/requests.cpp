@@ -5,6 +5,7 @@
 
 #include <vector>
 
+#include "control/quote.hpp"
 #include "control/startup.hpp"
 
 namespace netback {
@@ -21,7 +22,7 @@ Requests::Answer Requests::dispatch(const std::string& line) const {
   std::vector<std::string> names;
   for (const auto& [verb, action] : verbs_) names.push_back(verb);
   return Refusal{exit_code::usage,
-                 {fmt::format("unknown verb '{}'", name),
+                 {"unknown verb " + in_quotes(name, '\''),
                   fmt::format("use one of {}", fmt::join(names, ", "))}};
 }
 

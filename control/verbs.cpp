@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "control/daemon.hpp"
+#include "control/quote.hpp"
 #include "control/stats.hpp"
 
 namespace netback {
@@ -19,7 +20,7 @@ std::string text_argument(const Json& args, const char* key) {
 }
 
 Refusal no_vif(const std::string& name) {
-  return {exit_code::failed, {fmt::format("there is no vif '{}'", name), "netbackctl list"}};
+  return {exit_code::failed, {"there is no vif " + in_quotes(name, '\''), "netbackctl list"}};
 }
 
 Json all(const std::vector<VifSession*>& vifs) {
@@ -96,7 +97,7 @@ Answer Daemon::ports(const Json& args) const {
   }
   if (!name.empty() && list.empty())
     return Refusal{exit_code::failed,
-                   {fmt::format("there is no port '{}'", name), "netbackctl port"}};
+                   {"there is no port " + in_quotes(name, '\''), "netbackctl port"}};
   return Json{{"ports", list}};
 }
 

@@ -160,6 +160,14 @@ TEST_CASE("an_unknown_key_is_named_with_the_one_that_was_meant") {
         "dpdk-netback.toml:3: unknown key 'devcie', did you mean 'device'?");
 }
 
+TEST_CASE("an_unknown_key_cannot_break_the_line") {  // found by fuzz-vif-file
+  CHECK(problem("\"a\\nb\" = 1\n") == "dpdk-netback.toml:1: unknown key 'a?b'");
+}
+
+TEST_CASE("broken_toml_cannot_break_the_line") {  // found by fuzz-vif-file
+  CHECK(problem("memory = n\nid").ends_with("expected 'nan', saw 'n?'"));
+}
+
 TEST_CASE("nearest_wants_two_typing_errors_at_most_and_something_in_common") {
   CHECK(nearest("mtuu", {"mac", "mtu"}) == "mtu");
   CHECK(nearest("mtu", {"mtu", "mac"}) == "mtu");

@@ -76,6 +76,11 @@ TEST_CASE("requests_an_unknown_verb_is_told_which_there_are") {
   CHECK(answer["fix"] == "use one of info, list");
 }
 
+TEST_CASE("requests_an_unknown_verb_cannot_break_the_line") {  // found by fuzz-control-socket
+  const Json answer = Json::parse(Requests().answer(R"({"verb":"a\nb\u0000"})"));
+  CHECK(answer["error"] == "unknown verb 'a?b?'");
+}
+
 TEST_CASE("requests_a_name_that_is_not_utf_8_does_not_stop_the_answer") {
   Requests requests;
   requests.add("list", [](const Json&) { return Json{{"domain", "a\xff"}}; });
