@@ -32,7 +32,7 @@ void FakeXen::reset() {
   failing_operations.clear();
   during_copy = nullptr;
   open_fails = false;
-  copy_calls = copy_operations = 0;
+  copy_calls = copy_operations = impossible_copies = 0;
   operations_per_call.clear();
   notifications.clear();
   bound.clear();
@@ -136,8 +136,12 @@ int xengnttab_grant_copy(xengnttab_handle*, uint32_t count,
   for (uint32_t i = 0; i < count; ++i) segments[i].status = GNTST_okay;
   for (uint32_t i = 0; i < count; ++i) {
     auto& segment = segments[i];
-    const auto& foreign =
-        segment.flags & GNTCOPY_source_gref ? segment.source.foreign : segment.dest.foreign;
+    const bool from_guest = segment.flags & GNTCOPY_source_gref;
+    const auto& foreign = from_guest ? segment.source.foreign : segment.dest.foreign;
+    const void* local = from_guest ? segment.dest.virt : segment.source.virt;
+    const uint64_t local_offset = reinterpret_cast<uintptr_t>(local) % page_bytes;
+    xen().impossible_copies +=
+        foreign.offset + segment.len > page_bytes || local_offset + segment.len > page_bytes;
     if (foreign.domid == xen().failing_domain || foreign.offset + segment.len > page_bytes) {
       errno = EINVAL;
       return -1;

@@ -46,6 +46,7 @@ class FakeXen {
   uint32_t copy_calls = 0;
   uint32_t copy_operations = 0;
   std::vector<uint32_t> operations_per_call;
+  uint32_t impossible_copies = 0;  // beyond a page of the guest's, or across pages of ours
   std::map<uint32_t, uint32_t> notifications;               // by local port
   std::map<uint32_t, std::pair<uint32_t, uint32_t>> bound;  // local port -> domain, remote port
   uint32_t next_port = 100;
