@@ -7,10 +7,12 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <regex>
+#include <thread>
 
 #include "bench/netfront_pktgen/ask.hpp"
 #include "bench/netfront_pktgen/lie.hpp"
 #include "bench/netfront_pktgen/many.hpp"
+#include "bench/netfront_pktgen/slots.hpp"
 #include "bench/netfront_pktgen/tap.hpp"
 #include "bench/netfront_pktgen/traffic.hpp"
 
@@ -169,6 +171,16 @@ nlohmann::json run(GuestDevices& devices, Frontend& frontend, const AskOptions& 
   return result;
 }
 
+void add_slots(CLI::App& app, std::vector<std::string>& words) {
+  app.add_subcommand("slots", "put slots as they are told, and see how they are answered")
+      ->add_option(
+          "SLOT", words,
+          "SIZE[:FLAGS[:OFFSET[:REFERENCE]]], xTYPE[:FLAGS[:GSO_BYTES[:GSO_TYPE]]] for "
+          "extra info, +COUNT to claim more than were put, !COUNT to notify so often, / to wait "
+          "for the answers. Then it waits to be stopped")
+      ->required();
+}
+
 int refused(const Error& error) {
   fmt::print(stderr, "netfront-pktgen: {}{}\n", error.message,
              error.fix.empty() ? "" : " (fix: " + error.fix + ")");
@@ -210,11 +222,15 @@ int main(int argc, char** argv) {
   AskOptions ask_options;
   add_ask(app, ask_options, frontend_options);
   frontend_options.hash_key = bytes_of_hex(hash_key);
+  std::vector<std::string> slot_words;
+  add_slots(app, slot_words);
   CLI11_PARSE(app, argc, argv);
+  const auto slots = read_slot_words(slot_words);
+  if (!slots) return refused(slots.error());
   traffic_options.hash_types = frontend_options.hash_types;
   traffic_options.hash_key = frontend_options.hash_key;
-  if (vifs > 1 &&
-      !(kind_of_lie.empty() && ask_options.requests.empty() && takes_many(traffic_options))) {
+  if (vifs > 1 && !(kind_of_lie.empty() && ask_options.requests.empty() && slot_words.empty() &&
+                    takes_many(traffic_options))) {
     fmt::print(stderr, "netfront-pktgen: --vifs goes with hold, and with send without --count\n");
     return 2;
   }
@@ -242,7 +258,9 @@ int main(int argc, char** argv) {
   }
   std::cerr << "netfront-pktgen: connected" << std::endl;
   nlohmann::json result;
-  if (!kind_of_lie.empty())
+  if (!slot_words.empty())
+    result = put_slots(*frontends.front(), Result(slots).value());
+  else if (!kind_of_lie.empty())
     result = lie(*frontends.front(), kind_of_lie);
   else if (!ask_options.requests.empty())
     result = run(*devices.value(), *frontends.front(), ask_options);
@@ -250,5 +268,7 @@ int main(int argc, char** argv) {
     result = run(*devices.value(), frontends, traffic_options, tap.get());
   result["connect_seconds"] = took.count();
   std::cout << result.dump() << std::endl;
+  // Still connected, so that its counters can be looked at.
+  while (!slot_words.empty() && !stopped) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   return result["faults"] == 0 ? 0 : 1;
 }
