@@ -11,7 +11,7 @@ SAVED = "/var/saved"
 
 
 def begin_transfer(lab, sender, receiver, target, mebibytes, rate):
-    """A TCP transfer in the background, at `rate` MiB/s: it lasts longer than what is done to it."""
+    """A TCP transfer in the background, at `rate` MiB/s: longer than what is done to it."""
     load_hashes(lab.host, sender, receiver)
     lab.host.start(receiver, "receives", f"{HASHES} exec netcheck tcp-recv 5031 --timeout=60")
     time.sleep(0.5)

@@ -118,8 +118,8 @@ def both_to_dom0(lab):
 
 
 def add_vlan(lab, where, interface, address_):
-    lab.host.run(where, f"modprobe 8021q; ip link add link {interface} name tagged type vlan id 7 &&"
-                        f" ip addr add {address_}/24 dev tagged && ip link set tagged up")
+    lab.host.run(where, f"modprobe 8021q; ip link add link {interface} name tagged type vlan id 7"
+                        f" && ip addr add {address_}/24 dev tagged && ip link set tagged up")
 
 
 @scenario("a VLAN inside the guest")
