@@ -20,7 +20,7 @@ void VifSession::reconfigure() {
   }
   busy_ = true;
   GuestQueue& queue = connection_->queue();
-  world_.worker.post(UseSettings{&queue, &connection_->settings()}, [this] {
+  worker_->link.post(UseSettings{&queue, &connection_->settings()}, [this] {
     busy_ = false;
     reconfigured_ = true;
     if (drained_) return disconnect(true);

@@ -56,7 +56,7 @@ const VifIdentity vif{.mac = "00:16:3E:00:00:01",
 
 DaemonConfig daemon_config(bool with_default) {
   DaemonConfig config;
-  config.lcores = {3};
+  config.lcores = {3, 4};
   config.ports = {{.name = "p", .device = "net_null0", .mtu = 9000, .bridge = "xenbr0"},
                   {.name = "q", .device = "net_null1", .mtu = 1500, .bridge = ""}};
   if (with_default) config.defaults.nic = "q";

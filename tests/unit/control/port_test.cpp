@@ -18,7 +18,10 @@ TEST_CASE("port_is_promiscuous_and_counts_it_where_its_driver_can") {
   CHECK(rte_eth_promiscuous_get(port.queue().port) == 1);
   CHECK(port_details(port)["promiscuous_fallbacks"] == 1);
   const Worker worker({}, host.mailbox, *host.grants, *host.events, *host.pool);
-  CHECK(stats_json({{}, host.ports, worker, 0})["ports"][0]["promiscuous_fallbacks"] == 1);
+  const std::vector<unsigned> cpus{3};
+  const auto stats = stats_json({{}, host.ports, {&worker}, cpus});
+  CHECK(stats["ports"][0]["promiscuous_fallbacks"] == 1);
+  CHECK(stats["workers"][0]["cpu"] == 3);
 }
 
 TEST_CASE("port_that_never_hands_out_a_frame_is_known_to_the_worker") {
