@@ -96,14 +96,11 @@ bool ControlSocket::answer(int fd, Client& client) {
     if (sent < 0 && errno != EAGAIN && errno != EINTR) return false;
     if (sent > 0) client.output.erase(0, static_cast<size_t>(sent));
     if (!client.output.empty()) break;
+    loop_.cancel(std::exchange(client.timer, 0));  // each answer has the whole patience
   }
   const bool waits = !client.output.empty();
   loop_.change(fd, waits ? EPOLLOUT : EPOLLIN);
-  if (!waits) {
-    loop_.cancel(std::exchange(client.timer, 0));
-  } else if (client.timer == 0) {
-    client.timer = loop_.after(patience_, [this, fd] { drop(fd); });
-  }
+  if (waits && client.timer == 0) client.timer = loop_.after(patience_, [this, fd] { drop(fd); });
   return true;
 }
 

@@ -120,7 +120,8 @@ Status Frontend::stage() {
 Status Frontend::clear_keys(StoreTransaction& transaction) const {
   for (const char* key : {netif::keys::event_channel, netif::keys::event_channel_tx,
                           netif::keys::event_channel_rx, netif::keys::ctrl_ring_ref,
-                          netif::keys::event_channel_ctrl, netif::keys::multi_queue_num_queues})
+                          netif::keys::event_channel_ctrl, netif::keys::multi_queue_num_queues,
+                          netif::keys::xdp_headroom, netif::keys::request_multicast_control})
     if (Status status = transaction.remove(path_ + "/" + key); !status) return status;
   for (size_t number = 0; number < queues_.size(); ++number)
     if (Status status = transaction.remove(fmt::format("{}/queue-{}", path_, number)); !status)
@@ -143,8 +144,11 @@ Status Frontend::publish() {
         {netif::keys::feature_ipv6_csum_offload, options_.ipv6_csum_offload},
         {netif::keys::feature_gso_tcpv4, options_.gso},
         {netif::keys::feature_gso_tcpv6, options_.gso},
-        {netif::keys::xdp_headroom, options_.xdp_headroom},
-        {netif::keys::request_multicast_control, options_.multicast_control}};
+    };
+    // Absent is as good as 0, and a domain's nodes are few.
+    if (options_.xdp_headroom > 0)
+      keys.emplace_back(netif::keys::xdp_headroom, options_.xdp_headroom);
+    if (options_.multicast_control) keys.emplace_back(netif::keys::request_multicast_control, 1);
     const auto count = static_cast<uint32_t>(queues_.size());
     if (count > 1) keys.emplace_back(netif::keys::multi_queue_num_queues, count);
     for (uint32_t number = 0; number < count; ++number)

@@ -80,6 +80,7 @@ class Run {
   template <class What>
   void tell(const What& what) {
     NETBACK_CHECK(mailbox_.post({.sequence = 0, .what = what}));
+    note_published();
     worker_.turn();
   }
 

@@ -149,3 +149,23 @@ TEST_CASE("socket_a_client_that_does_not_read_is_dropped_when_patience_is_over")
   CHECK(got < Server::big_bytes);
   CHECK(lazy.dropped());
 }
+
+// Found by the fuzz target of the control socket.
+TEST_CASE("socket_a_client_that_asks_for_much_has_the_whole_patience_for_each_answer") {
+  Server server(400ms);
+  const Client slow(server);
+  slow.say("big\nbig\nbig\nbig\n");
+  for (int answer = 0; answer < 4; ++answer) {
+    const auto end = Loop::Clock::now() + 200ms;
+    while (Loop::Clock::now() < end) server.loop->run_once(10ms);
+    std::vector<char> bytes(Server::big_bytes + 1);  // with the end of the line
+    size_t read = 0;
+    while (read < bytes.size()) {
+      const ssize_t count = recv(slow.fd, &bytes[read], bytes.size() - read, 0);
+      REQUIRE((count > 0 || (count < 0 && errno == EAGAIN)));
+      if (count > 0) read += static_cast<size_t>(count);
+      server.loop->run_once(1ms);
+    }
+    CHECK(bytes.back() == '\n');
+  }
+}
