@@ -82,6 +82,7 @@ class Run {
     NETBACK_CHECK(mailbox_.post({.sequence = 0, .what = what}));
     note_published();
     worker_.turn();
+    check_answers();  // what was held back may be published now
   }
 
   void do_step(char letter, fuzz::Script& script) {
