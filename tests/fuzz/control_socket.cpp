@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -64,6 +65,7 @@ class Client {
     char bytes[65536];
     while (answers.size() < lines) {
       const ssize_t count = recv(fd_, bytes, sizeof bytes, 0);
+      if (count < 0 && errno == EINTR) continue;  // libFuzzer's alarm
       NETBACK_CHECK(count > 0);
       said.append(bytes, static_cast<size_t>(count));
       for (size_t end; (end = said.find('\n')) != said.npos; said.erase(0, end + 1))
