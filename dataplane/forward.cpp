@@ -188,6 +188,7 @@ class Forwarding {
     if (std::ranges::none_of(takers, takes)) return;
     Segments segments;
     const auto parts = cut(frame, pool_, segments);
+    charge_sender(frame, parts.size());
     for (GuestQueue* queue : takers)
       if (takes(queue))
         choose_queue(*queue, frame)
@@ -220,7 +221,13 @@ class Forwarding {
     }
   }
 
+  // What its frames make of work beyond their slots.
+  void charge_sender(const rte_mbuf* frame, size_t slots) const {
+    if (GuestQueue* vif = sender(frame)) vif->debt_slots += static_cast<uint32_t>(slots);
+  }
+
   void to_backlog(GuestQueue& queue, std::span<rte_mbuf* const> row) {
+    charge_sender(row[0], row.size());
     const BacklogRoom room = backlog_room(queue);
     const uint32_t before = queue.backlog.count();
     for (rte_mbuf* frame : row) {
@@ -278,6 +285,7 @@ class Forwarding {
     const auto parts = cut(frame, pool_, segments);
     if (parts.empty())
       return drop(frame, queue.counters, QueueCounter::to_guest_drop_no_buffer_frames);
+    charge_sender(frame, parts.size());
     rte_pktmbuf_free(frame);
     queue.counters.add(QueueCounter::to_guest_cut_frames);
     for (rte_mbuf* part : parts) join_backlog(queue, part, refusal(queue, part, room));

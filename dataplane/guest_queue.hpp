@@ -101,6 +101,7 @@ struct GuestQueue {
 
   // The queue that stands for its vif in the forwarding table.
   const GuestQueue& first_of_vif() const { return siblings.empty() ? *this : *siblings[0]; }
+  GuestQueue& first_of_vif() { return siblings.empty() ? *this : *siblings[0]; }
 
   // The worker's while attached.
   FromGuestRing from_guest;
@@ -109,9 +110,13 @@ struct GuestQueue {
   const StagingTable* staging = nullptr;  // its pages that are mapped, if any
   const Hashing* hashing = nullptr;       // of its vif; null: its guest wants no hashes
   Backlog backlog = {};
-  uint64_t backlog_since = 0;       // TSC when the backlog was last empty or shrank
-  uint32_t empty_turns = 0;         // in a row without a request: parks at a limit
-  uint32_t last_group_slots = 0;    // what collect took last
+  uint64_t backlog_since = 0;     // TSC when the backlog was last empty or shrank
+  uint32_t empty_turns = 0;       // in a row without a request: parks at a limit
+  uint32_t last_group_slots = 0;  // what collect took last
+  // Of the vif, in its first queue: work that its frames made beyond their slots. A frame that
+  // another guest gets is one more, and so is each that a frame is cut into. from_guest/collect
+  // lets the other vifs go first for it.
+  uint32_t debt_slots = 0;
   uint64_t gathers_until = 0;       // TSC; 0: waits for no group
   bool answered_this_turn = false;  // between the answers and their publication
   bool quarantined = false;

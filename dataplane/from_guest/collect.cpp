@@ -94,6 +94,43 @@ bool collect_vif(GuestQueue& first, uint32_t share, uint64_t now, uint64_t gathe
   return some_idle;
 }
 
+// Whether the vif lets the others go first: so it makes up for work that its frames made beyond
+// their slots.
+bool makes_up(GuestQueue& vif, uint32_t share) {
+  if (vif.debt_slots < share) [[likely]]
+    return false;
+  vif.debt_slots -= share;
+  return true;
+}
+
+bool wants(GuestQueue& first) {
+  GuestQueue* queue = &first;
+  do {
+    if (queue->takes_frames() && queue->from_guest.available().value_or(1) > 0) return true;
+    queue = &QueueSet::Hot::next(*queue);
+  } while (queue != &first);
+  return false;
+}
+
+// Nobody waits for those that make up for something: of these the one that owes least has the turn,
+// and all are forgiven what it owed. Null: none of them wants it.
+GuestQueue* forgive(const std::vector<GuestQueue*>& hot) {
+  GuestQueue* next = nullptr;
+  uint32_t least = UINT32_MAX;
+  for (GuestQueue* queue : hot) {
+    const uint32_t owed = queue->first_of_vif().debt_slots;
+    if (owed >= least || !wants(*queue)) continue;
+    least = owed;
+    next = queue;
+  }
+  if (next == nullptr) return nullptr;
+  for (GuestQueue* queue : hot) {
+    uint32_t& owed = queue->first_of_vif().debt_slots;
+    owed -= std::min(owed, least);
+  }
+  return next;
+}
+
 // The queues that come first next time, as this turn had no room for them: their requests are here
 // by then. Of others nothing is fetched: the guest may be writing to those lines.
 void prefetch_first(std::span<GuestQueue* const> hot, size_t first, uint32_t share) {
@@ -105,7 +142,8 @@ void prefetch_first(std::span<GuestQueue* const> hot, size_t first, uint32_t sha
 
 // Outline: parked queues with requests become hot; then each vif with hot queues once, starting
 // after the one that was served first last time, until the batch is full; empty ones park after a
-// while.
+// while. Turns are shared by work: a vif whose frames make more of it than its slots say is passed
+// over for that, while others have requests.
 void collect(QueueSet& queues, FromGuestBatch& batch, uint64_t now, uint64_t gather_cycles) {
   batch.clear();
   batch.now = static_cast<int64_t>(now);
@@ -117,16 +155,25 @@ void collect(QueueSet& queues, FromGuestBatch& batch, uint64_t now, uint64_t gat
   uint32_t at = queues.cursor() % vif_count;
   uint32_t next_start = at + 1;
   bool some_idle = false;
+  bool some_wait = false;
+  if (vif_count == 1) hot[0]->first_of_vif().debt_slots = 0;
   for (uint32_t looked = 0; looked < vif_count; ++looked) {
     if (!has_room(batch)) {
       next_start = at;  // who was not looked at now comes first next time
       prefetch_first(hot, at, share);
       break;
     }
-    some_idle |= collect_vif(*hot[at], share, now, gather_cycles, batch);
-    queues.turn(at);
+    if (makes_up(hot[at]->first_of_vif(), share)) [[unlikely]] {
+      some_wait = true;
+    } else {
+      some_idle |= collect_vif(*hot[at], share, now, gather_cycles, batch);
+      queues.turn(at);
+    }
     at = (at + 1) % vif_count;
   }
+  if (some_wait && batch.run_count == 0)
+    if (GuestQueue* queue = forgive(hot))
+      some_idle |= collect_vif(*queue, share, now, gather_cycles, batch);
   if (some_idle) queues.park_idle();
   queues.cursor() = next_start;
 }

@@ -95,6 +95,7 @@ class Sending {
     const auto parts = cut(frame, pool_, segments);
     if (parts.empty())
       return drop_of_vif(frame, table_, QueueCounter::from_guest_drop_no_buffer_frames);
+    table_.queue_of_vif(source_vif(frame))->debt_slots += static_cast<uint32_t>(parts.size());
     rte_pktmbuf_free(frame);
     port_.counters.add(PortCounter::port_cut_frames);
     send(parts);  // none of them is segmented
