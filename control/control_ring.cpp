@@ -16,10 +16,9 @@ constexpr int requests_at_once = 16;  // of one ring
 constexpr auto pause_min = 1ms;
 constexpr int pause_per_work = 9;
 
-// Entries of the list that a request names; 0: no such queue, or more than a list may have.
+// Entries of the list that a request names; 0: more than a list may have.
 uint32_t entries_of(const netif::ControlRequest& request) {
-  const bool possible = request.data[0] == 0 && request.data[2] <= netif::static_grants_per_list;
-  return possible ? request.data[2] : 0;
+  return request.data[2] <= netif::static_grants_per_list ? request.data[2] : 0;
 }
 
 std::span<std::byte> bytes_of(std::vector<netif::StaticGrant>& list) {
@@ -63,12 +62,41 @@ Result<std::unique_ptr<ControlRing>> ControlRing::open(Place place, const Agreem
     made->hashing_ = made->hash_.hashing();
     if (made->hashing_)
       for (const auto& use : made->hashing_for_each()) made->place_.worker.post(use);
-    made->staging_.restore();
-    if (made->staging_.count() > 0) made->use_staging([] {});
+    made->restore_staging();
     made->place_.events.channels().notify(made->port_.port());  // answers may have been lost
   }
   made->serve_later(pause_min);  // what the guest asked before we came
   return made;
+}
+
+// A queue's pages are a file of their own, the first's as if there were no others.
+void ControlRing::make_staging() {
+  const auto count = static_cast<uint32_t>(queues_.size());
+  for (uint32_t number = 0; number < count; ++number) {
+    std::string file = place_.file;
+    if (!file.empty() && number > 0) file += fmt::format("-{}", number);
+    staged_.push_back(
+        {.staging = std::make_unique<Staging>(place_.grants, place_.queue.domain, file,
+                                              Staging::pages_of_queue_max(count)),
+         .table = {}});
+  }
+}
+
+void ControlRing::restore_staging() {
+  std::vector<WorkerLink::What> uses;
+  for (size_t number = 0; number < queues_.size(); ++number) {
+    Staged& staged = staged_[number];
+    staged.staging->restore();
+    staged.table = staged.staging->table();
+    if (staged.table) uses.push_back(UseStaging{queues_[number], staged.table.get()});
+  }
+  if (!uses.empty()) hand_over(uses, nullptr, [] {});
+}
+
+size_t ControlRing::staged_pages() const {
+  size_t pages = 0;
+  for (const auto& staged : staged_) pages += staged.staging->count();
+  return pages;
 }
 
 Status ControlRing::attach(const Agreement& agreement) {
@@ -136,15 +164,22 @@ void ControlRing::serve_later(Loop::Clock::duration delay) {
 void ControlRing::handle(const Request& request) {
   switch (request.type) {
     case XEN_NETIF_CTRL_TYPE_GET_GREF_MAPPING_SIZE:
-      if (request.data[0] != 0) return answer(request, XEN_NETIF_CTRL_STATUS_INVALID_PARAMETER);
-      return answer(request, XEN_NETIF_CTRL_STATUS_SUCCESS, StagingTable::pages_max);
     case XEN_NETIF_CTRL_TYPE_ADD_GREF_MAPPING:
-      return add_pages(request);
     case XEN_NETIF_CTRL_TYPE_DEL_GREF_MAPPING:
-      return remove_pages(request);
+      return handle_pages(request);
     default:
       return handle_hash(request);
   }
+}
+
+// The pages of one queue, which the request names.
+void ControlRing::handle_pages(const Request& request) {
+  const uint32_t queue = request.data[0];
+  if (queue >= queues_.size()) return answer(request, XEN_NETIF_CTRL_STATUS_INVALID_PARAMETER);
+  if (request.type == XEN_NETIF_CTRL_TYPE_GET_GREF_MAPPING_SIZE)
+    return answer(request, XEN_NETIF_CTRL_STATUS_SUCCESS, staged_[queue].staging->pages_max());
+  if (request.type == XEN_NETIF_CTRL_TYPE_ADD_GREF_MAPPING) return add_pages(request, queue);
+  remove_pages(request, queue);
 }
 
 // Requests to set something are answered once the worker does as they say.
@@ -211,21 +246,21 @@ bool ControlRing::copy(CopyPlan::Direction direction, uint32_t reference,
   return plan.ok(0, plan.count());
 }
 
-void ControlRing::add_pages(const Request& request) {
+void ControlRing::add_pages(const Request& request, uint32_t queue) {
   std::vector<netif::StaticGrant> list(entries_of(request));
   if (list.empty() || !copy(CopyPlan::Direction::from_guest, request.data[1], bytes_of(list)) ||
-      !staging_.add(list))
+      !staged_[queue].staging->add(list))
     return answer(request, XEN_NETIF_CTRL_STATUS_INVALID_PARAMETER);
-  use_staging([this, request] { answer(request, XEN_NETIF_CTRL_STATUS_SUCCESS); });
+  use_staging(queue, [this, request] { answer(request, XEN_NETIF_CTRL_STATUS_SUCCESS); });
 }
 
 // The guest takes its grants back once it has the answer: nothing is mapped by then.
-void ControlRing::remove_pages(const Request& request) {
+void ControlRing::remove_pages(const Request& request, uint32_t queue) {
   auto list = std::make_shared<std::vector<netif::StaticGrant>>(entries_of(request));
   if (list->empty() || !copy(CopyPlan::Direction::from_guest, request.data[1], bytes_of(*list)))
     return answer(request, XEN_NETIF_CTRL_STATUS_INVALID_PARAMETER);
-  auto removed = std::make_shared<std::vector<MappedPage>>(staging_.remove(*list));
-  use_staging([this, request, list, removed] {
+  auto removed = std::make_shared<std::vector<MappedPage>>(staged_[queue].staging->remove(*list));
+  use_staging(queue, [this, request, list, removed] {
     const auto count = static_cast<uint32_t>(removed->size());
     removed->clear();
     const bool told = copy(CopyPlan::Direction::to_guest, request.data[1], bytes_of(*list));
@@ -234,10 +269,11 @@ void ControlRing::remove_pages(const Request& request) {
   });
 }
 
-// Hands the worker a table of what is mapped now.
-void ControlRing::use_staging(const std::function<void()>& done) {
-  auto replaced = std::exchange(table_, staging_.table());
-  hand_over({UseStaging{&place_.queue, table_.get()}}, std::move(replaced), done);
+// Hands the worker a table of what is mapped of a queue now.
+void ControlRing::use_staging(uint32_t queue, const std::function<void()>& done) {
+  Staged& staged = staged_[queue];
+  auto replaced = std::exchange(staged.table, staged.staging->table());
+  hand_over({UseStaging{queues_[queue], staged.table.get()}}, std::move(replaced), done);
 }
 
 void ControlRing::use_hashing(const std::function<void()>& done) {

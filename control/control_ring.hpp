@@ -57,7 +57,7 @@ class ControlRing {
     ControlEvents& events;
     WorkerLink& worker;
     GuestQueue& queue;                          // the vif's first; outlives this, with its siblings
-    std::string file;                           // Staging's
+    std::string file;                           // Staging's of the first; others' are like it
     std::string hash_file;                      // HashControl's
     std::function<void(uint32_t slot)> broken;  // the guest claims more requests than there can be
   };
@@ -75,35 +75,42 @@ class ControlRing {
   void stop();
   // The guest is gone, or begins anew: nothing of this is for a later process.
   void forget() {
-    staging_.forget();
+    for (auto& staged : staged_) staged.staging->forget();
     hash_.forget();
   }
   // Its channel had an event, and is masked.
   void handle_event();
-  size_t staged_pages() const { return staging_.count(); }
+  size_t staged_pages() const;  // of all queues
   const HashSettings& hash_settings() const { return hash_.settings(); }
 
  private:
   using Request = netif::ControlRequest;
+  struct Staged {
+    std::unique_ptr<Staging> staging;
+    std::shared_ptr<const StagingTable> table;  // as posted last
+  };
 
   explicit ControlRing(Place place)
       : place_(std::move(place)),
         queues_(place_.queue.siblings.begin(), place_.queue.siblings.end()),
-        staging_(place_.grants, place_.queue.domain, place_.file),
         hash_(std::max<uint32_t>(1, static_cast<uint32_t>(queues_.size())), place_.hash_file) {
     if (queues_.empty()) queues_.push_back(&place_.queue);
+    make_staging();
   }
+  void make_staging();
+  void restore_staging();
   Status attach(const Agreement& agreement);
   void serve();
   void serve_later(Loop::Clock::duration delay);
   void handle(const Request& request);
-  void add_pages(const Request& request);
-  void remove_pages(const Request& request);
+  void handle_pages(const Request& request);
+  void add_pages(const Request& request, uint32_t queue);
+  void remove_pages(const Request& request, uint32_t queue);
   void handle_hash(const Request& request);
   uint32_t set_key(const Request& request);
   uint32_t set_mapping(const Request& request);
   bool copy(CopyPlan::Direction direction, uint32_t reference, std::span<std::byte> bytes);
-  void use_staging(const std::function<void()>& done);
+  void use_staging(uint32_t queue, const std::function<void()>& done);
   void use_hashing(const std::function<void()>& done);
   void hand_over(const std::vector<WorkerLink::What>& uses, std::shared_ptr<const void> replaced,
                  const std::function<void()>& done);
@@ -112,10 +119,9 @@ class ControlRing {
 
   Place place_;
   std::vector<GuestQueue*> queues_;  // of the vif, at least one
-  Staging staging_;
+  std::vector<Staged> staged_;       // of each queue
   HashControl hash_;
-  std::shared_ptr<const StagingTable> table_;  // as posted last
-  std::shared_ptr<const Hashing> hashing_;     // as posted last
+  std::shared_ptr<const Hashing> hashing_;  // as posted last
   MappedPage page_;
   BoundPort port_;
   std::optional<ControlBackRing> ring_;

@@ -7,16 +7,15 @@
 
 namespace netback {
 
-Staging::Staging(Grants& grants, uint16_t domain, std::string file)
-    : grants_(grants), domain_(domain), file_(std::move(file)) {}
+Staging::Staging(Grants& grants, uint16_t domain, std::string file, uint32_t pages_max)
+    : grants_(grants), domain_(domain), file_(std::move(file)), pages_max_(pages_max) {}
 
 bool Staging::map(const netif::StaticGrant& wanted, std::vector<uint32_t>& added) {
   if (wanted.ref < netif::first_reference || (wanted.flags & ~XEN_NETIF_CTRLF_GREF_readonly) != 0)
     return false;
   if (const auto here = pages_.find(wanted.ref); here != pages_.end())
     return here->second.flags == wanted.flags;
-  if (pages_.size() == StagingTable::pages_max || pages_of_process_ == pages_of_process_max)
-    return false;
+  if (pages_.size() == pages_max_ || pages_of_process_ == pages_of_process_max) return false;
   const bool read_only = (wanted.flags & XEN_NETIF_CTRLF_GREF_readonly) != 0;
   auto page = grants_.map(domain_, wanted.ref,
                           read_only ? Grants::Access::read_only : Grants::Access::read_write);
@@ -82,8 +81,7 @@ void Staging::restore() {
   std::ifstream in(file_);
   std::vector<uint32_t> added;
   netif::StaticGrant wanted{};
-  while (pages_.size() < StagingTable::pages_max && in >> wanted.ref >> wanted.flags)
-    map(wanted, added);
+  while (pages_.size() < pages_max_ && in >> wanted.ref >> wanted.flags) map(wanted, added);
 }
 
 void Staging::unmap_all() {

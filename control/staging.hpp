@@ -2,6 +2,7 @@
 // them that outlives this process: after a restart they are mapped again, and no guest notices.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -9,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "dataplane/limits.hpp"
 #include "lib/netif/netif.hpp"
 #include "lib/xen/grants.hpp"
 #include "lib/xen/staging_table.hpp"
@@ -19,9 +21,18 @@ class Staging {
  public:
   // Of all guests together: each is a mapping of the process, and vm.max_map_count is 65,530.
   static constexpr uint32_t pages_of_process_max = 32'768;
+  // Of all queues of a vif together, so that no one vif has what all others would have: all buffers
+  // of both rings of eight queues.
+  static constexpr uint32_t pages_of_vif_max = 2 * netif::ring_slots * limits::vif_queues_max;
+
+  // Pages of each queue of a vif that has so many: none depends on what others have.
+  static constexpr uint32_t pages_of_queue_max(uint32_t queue_count) {
+    return std::min(StagingTable::pages_max, pages_of_vif_max / queue_count);
+  }
 
   // `file` empty: nothing is kept. Its directory exists.
-  Staging(Grants& grants, uint16_t domain, std::string file);
+  Staging(Grants& grants, uint16_t domain, std::string file,
+          uint32_t pages_max = StagingTable::pages_max);
   ~Staging() { unmap_all(); }
   Staging(const Staging&) = delete;
   Staging& operator=(const Staging&) = delete;
@@ -32,7 +43,7 @@ class Staging {
   void forget();
 
   // All of the list or nothing: false when an entry is reserved, has unknown flags, is mapped
-  // already and otherwise, cannot be mapped, or is one more than StagingTable::pages_max or
+  // already and otherwise, cannot be mapped, or is one more than pages_max() or
   // pages_of_process_max.
   bool add(std::span<const netif::StaticGrant> list);
   // Takes what is here out and writes each entry's status. The pages stay mapped until the result
@@ -42,6 +53,7 @@ class Staging {
   // As it is now; null when nothing is mapped.
   std::shared_ptr<const StagingTable> table() const;
   size_t count() const { return pages_.size(); }
+  uint32_t pages_max() const { return pages_max_; }
 
  private:
   struct Page {
@@ -55,6 +67,7 @@ class Staging {
   Grants& grants_;
   const uint16_t domain_;
   const std::string file_;
+  const uint32_t pages_max_;
   std::map<uint32_t, Page> pages_;               // by reference
   static inline uint32_t pages_of_process_ = 0;  // the control thread's
 };

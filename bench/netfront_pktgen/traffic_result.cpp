@@ -27,10 +27,10 @@ nlohmann::json Traffic::result() const {
                         {"headroom", headroom_},
                         {"with_headroom", with_headroom_},
                         {"faults", faults},
-                        {"staged_pages", frontend_.staged_pages()},
                         {"backend_closed", frontend_.backend_closes()},
                         {"sent_per_s", double(sent_) / seconds},
                         {"received_per_s", double(received_) / seconds}};
+  if (part_.number == 0) result["staged_pages"] = frontend_.staged_pages();  // of all queues
   if (steady_since_ != 0) {
     result["steady_answered"] = answered_ - answered_cold_;
     result["steady_seconds"] = now() - steady_since_;

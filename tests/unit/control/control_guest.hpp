@@ -40,8 +40,8 @@ class ControlGuest {
     host.nodes.set(ControlHost::frontend(id) + "/event-channel-ctrl",
                    std::to_string(ring_reference));
   }
-  ControlGuest& connect() {
-    host.connect(id);
+  ControlGuest& connect(uint32_t queues = 1) {
+    host.connect(id, queues);
     host.settle();
     REQUIRE(host.state(id) == 4);
     return *this;

@@ -28,6 +28,12 @@ struct HashingGuest : ControlHost {
     guest.connect();
     guest.pages(1);
   }
+  // A request may wait for the worker: its answer goes to a page of the guest's, which goes first.
+  ~HashingGuest() {
+    worker_runs = true;
+    watcher->drain([] {});
+    settle();
+  }
   std::string file() const { return state_files.path_of("hashing-" + guest.id.text()); }
   const Hashing* used() { return vif(guest.id).connection()->queue().hashing; }
   const HashSettings& settings() { return guest.ours()->hash_settings(); }
