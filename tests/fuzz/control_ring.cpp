@@ -21,16 +21,31 @@ constexpr uint16_t first_domain = 5;
 constexpr uint32_t pages = 20;
 constexpr int connected = 4;
 constexpr uint32_t looks_max = 400;  // of the loop, for an answer
-constexpr int runs_per_host = 90;    // its references of rings go on from 101, to the guest's own
+constexpr uint32_t queues = 2;
+constexpr int runs_per_host = 45;  // its references of rings go on from 101, to the guest's own
 
 std::string name_of(uint32_t type, uint32_t status) {
   return fmt::format("request of type {} answered with status {}", type, status);
 }
 
+// Every status that each request can be answered with.
+constexpr uint32_t too_large = XEN_NETIF_CTRL_STATUS_BUFFER_OVERFLOW;
+const std::pair<uint16_t, std::vector<uint32_t>> answers[] = {
+    {XEN_NETIF_CTRL_TYPE_GET_HASH_FLAGS, {success, not_supported}},
+    {XEN_NETIF_CTRL_TYPE_SET_HASH_FLAGS, {success, invalid}},
+    {XEN_NETIF_CTRL_TYPE_SET_HASH_KEY, {success, invalid}},
+    {XEN_NETIF_CTRL_TYPE_GET_HASH_MAPPING_SIZE, {success}},
+    {XEN_NETIF_CTRL_TYPE_SET_HASH_MAPPING_SIZE, {success, invalid}},
+    {XEN_NETIF_CTRL_TYPE_SET_HASH_MAPPING, {success, invalid, too_large}},
+    {XEN_NETIF_CTRL_TYPE_SET_HASH_ALGORITHM, {success, invalid}},
+    {get_size, {success, invalid}},
+    {add_pages, {success, invalid}},
+    {delete_pages, {success, invalid}}};
+
 class Run {
  public:
   Run(ControlHost& host, uint16_t domain) : host_(host), guest_(host, domain), domain_(domain) {
-    guest_.connect();
+    guest_.connect(queues);
     list_ = guest_.pages(pages);
     list_.insert(list_.end(), 492, {});
   }
@@ -70,8 +85,12 @@ class Run {
         return ask(script);  // type, three words of data
       case 'l':
         return put_entry(script);  // place in the list, page or reference, flags
+      case 'z':
+        return list_.assign(list_.size(), {});  // what the page has is zeros
       case 'n':
-        return name_list(script);  // type, entries: a request that names the list
+        return name_list(script);  // type, entries, queue: a request that names the list
+      case 'k':
+        return name_page(script);  // type, numbers behind its reference: likewise, of hashing
       case 't':
         return serve();  // all of it is answered
       case 'j':
@@ -99,7 +118,13 @@ class Run {
   }
   void name_list(fuzz::Script& script) {
     const auto type = static_cast<uint16_t>(script.number());
-    put(type, {0, ControlGuest::list_reference, script.number(1)});
+    const uint32_t entries = script.number(1), queue = script.number();
+    put(type, {queue, ControlGuest::list_reference, entries});
+  }
+  void name_page(fuzz::Script& script) {
+    const auto type = static_cast<uint16_t>(script.number());
+    const uint32_t first = script.number(), second = script.number();
+    put(type, {ControlGuest::list_reference, first, second});
   }
   void put(uint16_t type, Data data) {
     if (lied_ || guest_.ring.free_slots() == 0) return;
@@ -132,7 +157,7 @@ class Run {
         check(*answer, alone ? &mapped : nullptr);
       }
     }
-    NETBACK_CHECK(guest_.mapped() <= StagingTable::pages_max);
+    NETBACK_CHECK(guest_.mapped() <= queues * StagingTable::pages_max);
   }
   // Longer than a pause of the control ring's.
   void look() {
@@ -174,8 +199,8 @@ class Run {
 extern "C" int LLVMFuzzerInitialize(int*, char***) {
   fuzz::start_dpdk();
   log::start("error");
-  for (const uint16_t type : {get_size, add_pages, delete_pages})
-    for (const uint32_t status : {success, invalid}) fuzz::expect(name_of(type, status));
+  for (const auto& [type, statuses] : answers)
+    for (const uint32_t status : statuses) fuzz::expect(name_of(type, status));
   fuzz::expect(name_of(0, not_supported));
   fuzz::expect(name_of(XEN_NETIF_CTRL_TYPE_DEL_GREF_MAPPING + 1, not_supported));
   fuzz::expect("impossible producer");
