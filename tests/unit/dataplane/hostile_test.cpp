@@ -161,22 +161,6 @@ TEST_CASE("hostile: a vif that lies on both rings is reported once") {
   CHECK(host.quarantines.size() == 1);
 }
 
-TEST_CASE("hostile: a grant call that fails whole costs only the vif at fault its frames") {  // H18
-  TwoVifs host(true, 0);
-  FakeXen::instance().failing_domain = host.liar.domain;
-  for (TestGuest* guest : {&host.liar, &host.honest}) {
-    host.put_frames(*guest, 0, 3);
-    host.ports[0]->feed(make_frame(guest->settings.mac, elsewhere, 60));
-  }
-  host.turn(2);
-  CHECK(host.ports[0]->sent_bytes().size() == 3);
-  for (const auto& answer : host.liar.answers()) CHECK(answer.status == NETIF_RSP_ERROR);
-  for (const auto& answer : host.honest.answers()) CHECK(answer.status == NETIF_RSP_OKAY);
-  CHECK(host.delivered(host.liar).empty());
-  CHECK(host.delivered(host.honest).size() == 1);
-  CHECK_FALSE(host.liar.queue->quarantined);
-}
-
 TEST_CASE("hostile: a guest that posts nothing costs the others nothing") {  // H26, XSA-392
   TwoVifs host(true, 0);
   TestGuest& dead = host.add_guest();

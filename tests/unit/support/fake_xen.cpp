@@ -29,6 +29,7 @@ FakeXen& FakeXen::instance() {
 void FakeXen::reset() {
   grants.clear();
   failing_domain = -1;
+  failing_errno = EINVAL;
   failing_operations.clear();
   during_copy = nullptr;
   open_fails = false;
@@ -143,7 +144,7 @@ int xengnttab_grant_copy(xengnttab_handle*, uint32_t count,
     xen().impossible_copies +=
         foreign.offset + segment.len > page_bytes || local_offset + segment.len > page_bytes;
     if (foreign.domid == xen().failing_domain || foreign.offset + segment.len > page_bytes) {
-      errno = EINVAL;
+      errno = xen().failing_errno;
       return -1;
     }
     const bool fails = xen().failing_operations.contains(xen().copy_operations++);

@@ -36,6 +36,7 @@ class FakeXen {
   // Faults. A call that names this domain fails whole, as the kernel's does: statuses say okay,
   // and what came before the fault in the call was copied.
   int failing_domain = -1;
+  int failing_errno = 22;  // EINVAL
   // Copy operations, counted from the last reset of copy_operations, that fail by themselves.
   std::set<uint32_t> failing_operations;
   // Runs at the start of each copy call: what a guest does while we are in the hypercall.

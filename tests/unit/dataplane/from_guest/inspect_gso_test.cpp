@@ -151,27 +151,30 @@ TEST_CASE("inspect: GSO of headers that are none is dropped by name") {
   CHECK(g.refused(options, 10, Q::from_guest_drop_bad_headers_frames));
 }
 
-TEST_CASE("inspect: headers in slots of one byte are whole in the first buffer") {  // H15
-  GsoGuest g;
-  const Packet packet = make_packet({.ipv6 = true, .tagged = true, .payload = 2000});
-  std::vector<uint16_t> sizes(18, 1);
-  sizes[0] = 14;
-  sizes.push_back(static_cast<uint16_t>(packet.bytes.size() - 31));
-  g.guest.put_chain(packet.bytes, sizes, 1, NETTXF_csum_blank | NETTXF_extra_info);
-  // The extra info belongs behind the first slot.
-  auto& ring = g.guest.from_guest;
-  const uint32_t end = ring.produced();
-  ring.put(netif::FromGuestRequest{});
-  for (uint32_t at = end; at > 1; --at) ring.slot(at) = ring.slot(at - 1);
-  netif::ExtraInfo extra{};
-  extra.type = XEN_NETIF_EXTRA_TYPE_GSO;
-  extra.u.gso.size = 500;
-  extra.u.gso.type = XEN_NETIF_GSO_TYPE_TCPV6;
-  std::memcpy(&ring.slot(1), &extra, sizeof extra);
-  g.send();
-  REQUIRE(g.frames.count == 1);
-  CHECK(segmented(g.frames.mbufs[0]));
-  CHECK(bytes_of(g.frames.mbufs[0]) == with_pseudo_header_sum(packet));
+TEST_CASE("inspect: hostile_h15_headers_in_slots_of_a_byte_are_whole_in_the_first_buffer") {
+  for (const std::vector<size_t>& extensions : {std::vector<size_t>{}, {8}, {8, 16}}) {
+    GsoGuest g;
+    const Packet packet =
+        make_packet({.ipv6 = true, .tagged = true, .payload = 2000, .extensions = extensions});
+    std::vector<uint16_t> sizes(18, 1);
+    sizes[0] = 14;
+    sizes.push_back(static_cast<uint16_t>(packet.bytes.size() - 31));
+    g.guest.put_chain(packet.bytes, sizes, 1, NETTXF_csum_blank | NETTXF_extra_info);
+    // The extra info belongs behind the first slot.
+    auto& ring = g.guest.from_guest;
+    const uint32_t end = ring.produced();
+    ring.put(netif::FromGuestRequest{});
+    for (uint32_t at = end; at > 1; --at) ring.slot(at) = ring.slot(at - 1);
+    netif::ExtraInfo extra{};
+    extra.type = XEN_NETIF_EXTRA_TYPE_GSO;
+    extra.u.gso.size = 500;
+    extra.u.gso.type = XEN_NETIF_GSO_TYPE_TCPV6;
+    std::memcpy(&ring.slot(1), &extra, sizeof extra);
+    g.send();
+    REQUIRE(g.frames.count == 1);
+    CHECK(segmented(g.frames.mbufs[0]));
+    CHECK(bytes_of(g.frames.mbufs[0]) == with_pseudo_header_sum(packet));
+  }
 }
 
 TEST_CASE("inspect: a segment is as long as the vif's frames may be") {  // H34

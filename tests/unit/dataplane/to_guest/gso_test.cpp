@@ -16,7 +16,8 @@ rte_mbuf* queue_gso(ToGuestStages& s, const Packet& packet, uint16_t segment_byt
 
 }  // namespace
 
-TEST_CASE("to_guest: a GSO frame has its extra info behind its first slot") {  // FBT 33, 40; H35
+TEST_CASE("to_guest: hostile_h35_a_GSO_frame_has_its_extra_info_and_its_data_is_validated") {
+  // FBT 33, 40.
   for (const bool ipv6 : {false, true}) {
     ToGuestStages s;
     s.guest.post_buffers(8, 10);
