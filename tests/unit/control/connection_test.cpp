@@ -181,13 +181,15 @@ TEST_CASE("connection_a_reference_that_cannot_be_mapped_is_named_nothing_stays")
 
 TEST_CASE("H03_a_ring_that_claims_more_than_it_holds_refuses_the_connect_nothing_stays") {
   for (const bool from_guest : {true, false}) {
-    Rings rings;
-    (from_guest ? rings.pages->from_guest : rings.pages->to_guest).req_prod = 257;
-    const auto connection = rings.open();
-    REQUIRE_FALSE(connection);
-    CHECK(connection.error().message.starts_with(from_guest ? "tx-ring-ref" : "rx-ring-ref"));
-    CHECK(Rings::mapped() == 0);
-    CHECK(Rings::bound() == 0);
+    for (const uint32_t claimed : {257u, 0x8000'0000u, 0xffff'ffffu}) {
+      Rings rings;
+      (from_guest ? rings.pages->from_guest : rings.pages->to_guest).req_prod = claimed;
+      const auto connection = rings.open();
+      REQUIRE_FALSE(connection);
+      CHECK(connection.error().message.starts_with(from_guest ? "tx-ring-ref" : "rx-ring-ref"));
+      CHECK(Rings::mapped() == 0);
+      CHECK(Rings::bound() == 0);
+    }
   }
 }
 

@@ -176,3 +176,32 @@ TEST_CASE("hostile: a guest that posts nothing costs the others nothing") {  // 
   CHECK(dead.queue->backlog.count() + dead.count(QueueCounter::to_guest_drop_backlog_full_frames) ==
         200);
 }
+
+TEST_CASE("hostile_h36_a_flood_to_all_with_others_addresses_is_dropped_and_counted_if_locked") {
+  for (const bool locked : {false, true}) {
+    TwoVifs host(true, UINT32_MAX - 3);
+    host.liar.settings.lock_mac = locked;
+    constexpr uint16_t count = 60;
+    for (uint16_t i = 0; i < count; ++i) {  // the other's address among them
+      const rte_ether_addr source =
+          i == 0 ? host.honest.settings.mac : rte_ether_addr{{2, 0, 0, 9, 8, uint8_t(i)}};
+      host.liar.put_frame(make_frame(i % 2 == 0 ? broadcast : host.honest.settings.mac, source, 60),
+                          i);
+    }
+    host.liar.put_frame(host.frame(elsewhere, host.liar), count);
+    host.liar.from_guest.push();
+    host.turn(2);
+    const auto answers = host.liar.answers();
+    REQUIRE(answers.size() == count + 1u);
+    for (uint16_t i = 0; i <= count; ++i) {
+      CHECK(answers[i].id == i);
+      CHECK(answers[i].status == (locked && i < count ? NETIF_RSP_ERROR : NETIF_RSP_OKAY));
+    }
+    CHECK(host.liar.count(QueueCounter::from_guest_drop_source_address_frames) ==
+          (locked ? count : 0));
+    CHECK(host.ports[0]->sent_bytes().size() == 1u + (locked ? 0 : count / 2));
+    CHECK(host.delivered(host.honest).empty() == locked);
+    host.read_reports();
+    CHECK(host.quarantines.empty());
+  }
+}
