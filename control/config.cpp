@@ -74,13 +74,10 @@ void read_defaults(const toml::table& text, Problems& problems, DaemonConfig& co
                                       daemon_file_name, port_names(config.ports)));
 }
 
-// A worker serves whole ports, for frames pass between the vifs of a port: one more than there are
-// ports would have nothing to do.
 void check_workers(TableReader& table, const DaemonConfig& config) {
-  if (config.lcores.size() <= 1 || config.lcores.size() <= config.ports.size()) return;
-  table.problem_at("lcores", fmt::format("'lcores' names {} cpus and there are {} ports: a port is "
-                                         "served by one of them",
-                                         config.lcores.size(), config.ports.size()));
+  if (config.lcores.size() <= limits::workers_max) return;
+  table.problem_at("lcores", fmt::format("'lcores' names {} cpus: there can be {} workers",
+                                         config.lcores.size(), limits::workers_max));
 }
 
 }  // namespace

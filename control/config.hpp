@@ -50,9 +50,8 @@ struct VifConfig {
 };
 
 struct DaemonConfig {
-  std::vector<unsigned> lcores =
-      {};                       // cpus of the workers, no more than ports; empty: the last cpu
-  std::string memory = "auto";  // "auto", "hugepages" or "pages"
+  std::vector<unsigned> lcores = {};  // cpus of the workers; empty: the last cpu
+  std::string memory = "auto";        // "auto", "hugepages" or "pages"
   uint32_t memory_mb = 256;
   uint32_t frame_buffers = 16384;
   uint32_t spin_us = 50;
@@ -63,7 +62,7 @@ struct DaemonConfig {
   std::vector<PortConfig> ports;
   VifConfig defaults;
 
-  // Which of the workers serves a port and all its vifs: the ports have them by turns.
+  // Which of the workers polls a port: the ports have them by turns.
   size_t worker_of_port(size_t port) const { return lcores.empty() ? 0 : port % lcores.size(); }
 };
 
@@ -104,7 +103,8 @@ struct EffectiveVif {
   Origin<bool> lock_mac;
   Origin<uint32_t> backlog_frames;
   Origin<uint32_t> queues_max;
-  std::vector<std::string> warnings;  // one line each: what was asked for and is not done
+  Origin<std::vector<unsigned>> lcores;  // cpus, of which one serves it; empty: of all
+  std::vector<std::string> warnings;     // one line each: what was asked for and is not done
 };
 // `xenstore` maps our directory's keys to values (mac, mtu, rate, nic, bridge, vlan,
 // SUNW-need-rx-filter, SUNW-need-set-physaddr); an absent key is not in it. Fails on a value that

@@ -94,28 +94,19 @@ Result<Origin<std::string>> choose_port(const VifConfig& file, const Keys& xenst
                            port_names(daemon.ports))};
 }
 
-// The vifs of a port are its worker's, so a vif cannot ask for another cpu.
-Status check_lcores(const VifConfig& file, const std::string& port, const DaemonConfig& daemon) {
-  const auto wanted =
-      (file.lcores ? file.lcores : daemon.defaults.lcores).value_or(std::vector<unsigned>{});
-  const auto has = [](const std::vector<unsigned>& lcores, unsigned lcore) {
-    return std::find(lcores.begin(), lcores.end(), lcore) != lcores.end();
-  };
-  const std::string from = file.lcores ? file.file : std::string(from_defaults);
-  for (const unsigned lcore : wanted) {
-    if (has(daemon.lcores, lcore)) continue;
-    return Error{
-        fmt::format("lcores from {}: {} is not among those of {}", from, lcore, daemon_file_name)};
+// The cpus of which one shall serve the vif.
+Result<Origin<std::vector<unsigned>>> choose_lcores(const VifConfig& file,
+                                                    const DaemonConfig& daemon) {
+  const std::optional<std::vector<unsigned>> no_list;
+  auto wanted = pick(file.lcores, no_list, daemon.defaults.lcores, std::vector<unsigned>{});
+  for (const unsigned lcore : wanted.value) {
+    if (std::find(daemon.lcores.begin(), daemon.lcores.end(), lcore) != daemon.lcores.end())
+      continue;
+    return Error{fmt::format("lcores from {}: {} is not among those of {}",
+                             file.lcores ? file.file : std::string(from_defaults), lcore,
+                             daemon_file_name)};
   }
-  for (size_t i = 0; i < daemon.ports.size() && !wanted.empty(); ++i) {
-    if (daemon.ports[i].name != port) continue;
-    const unsigned lcore = daemon.lcores[daemon.worker_of_port(i)];
-    if (has(wanted, lcore)) continue;
-    return Error{fmt::format("lcores from {}: port '{}' and its vifs are served by cpu {}", from,
-                             port, lcore),
-                 fmt::format("add {} to lcores, or choose another port", lcore)};
-  }
-  return Done{};
+  return wanted;
 }
 
 // xl hands on what it is given, for scripts of Open vSwitch lists of VLANs as well. One that is
@@ -158,8 +149,8 @@ Result<EffectiveVif> effective_settings(const std::optional<VifConfig>& given,
   const VifConfig& defaults = daemon.defaults;
   auto nic = choose_port(file, xenstore, daemon);
   if (!nic) return nic.error();
-  if (auto checked = check_lcores(file, nic.value().value, daemon); !checked)
-    return checked.error();
+  auto lcores = choose_lcores(file, daemon);
+  if (!lcores) return lcores.error();
   auto mac = choose_mac(file, xenstore);
   if (!mac) return mac.error();
   std::optional<uint32_t> mtu;
@@ -199,6 +190,7 @@ Result<EffectiveVif> effective_settings(const std::optional<VifConfig>& given,
       .backlog_frames =
           pick(file.backlog_frames, no_number, defaults.backlog_frames, limits::backlog_frames_max),
       .queues_max = pick(file.queues_max, no_number, defaults.queues_max, limits::vif_queues_max),
+      .lcores = std::move(lcores).value(),
       .warnings = std::move(warnings),
   };
 }

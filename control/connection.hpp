@@ -21,6 +21,7 @@ class Connection {
   struct Vif {
     uint16_t index;  // of the vif in this process
     uint16_t domain;
+    uint16_t worker = 0;   // whose its queues shall be
     VifSettings settings;  // all but what the agreement decides
   };
 

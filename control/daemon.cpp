@@ -166,50 +166,65 @@ Status Daemon::open_ports() {
 }
 
 Status Daemon::start_workers() {
-  for (size_t i = 0; i < config_.lcores.size(); ++i)
-    if (Status started = start_worker(i); !started) {
-      stop_workers();
-      return started;
-    }
-  return Done{};
+  Status started = Done{};
+  std::vector<Mailbox*> mailboxes;
+  for (size_t i = 0; i < config_.lcores.size() && started; ++i) {
+    workers_.push_back({.mailbox = std::make_unique<Mailbox>()});
+    mailboxes.push_back(workers_.back().mailbox.get());
+    if (!mailboxes.back()->good())
+      started = errno_error("cannot make an eventfd", "raise ulimit -n");
+  }
+  if (started && mailboxes.size() > 1) started = keep(crossings_, Crossings::make(mailboxes));
+  for (size_t i = 0; i < mailboxes.size() && started; ++i) started = make_worker(i);
+  if (started) started = launch_workers();
+  if (!started) stop_workers();
+  return started;
 }
 
-Status Daemon::start_worker(size_t number) {
-  RunningWorker running{.mailbox = std::make_unique<Mailbox>()};
-  if (!running.mailbox->good()) return errno_error("cannot make an eventfd", "raise ulimit -n");
+Status Daemon::make_worker(size_t number) {
+  RunningWorker& running = workers_[number];
   const WorkerOptions options{.spin_us = config_.spin_us, .gather_us = config_.gather_us};
-  running.worker = std::make_unique<Worker>(options, *running.mailbox, *worker_grants_[number],
-                                            *events_[number], *pool_);
+  running.worker =
+      std::make_unique<Worker>(options, *running.mailbox, *worker_grants_[number], *events_[number],
+                               *pool_, crossings_ ? &crossings_->end(number) : nullptr);
   running.link = std::make_unique<WorkerLink>(*running.mailbox);
   running.link->on_quarantined([this](const Quarantined& report) {
     if (watcher_) watcher_->quarantine(report);
   });
-  running.forwarding = std::make_unique<Forwarding>(*running.link);
-  std::vector<PortQueue*> queues;
-  for (size_t i = 0; i < ports_.size(); ++i)
-    if (config_.worker_of_port(i) == number) queues.push_back(&ports_[i]->queue());
-  if (Status attached = running.forwarding->attach_ports(queues); !attached) return attached;
-  const int reports = running.mailbox->control_fd();
   const auto handle = [link = running.link.get()](uint32_t) { link->handle_reports(); };
-  if (Status added = loop_->add(reports, handle, EPOLLIN); !added) return added;
-  const auto lcore = first_worker_lcore + static_cast<unsigned>(number);
-  if (rte_eal_remote_launch(run_worker, running.worker.get(), lcore) != 0) {
-    loop_->remove(reports);
-    return Error{"DPDK's lcore for it is not waiting"};
+  return loop_->add(running.mailbox->control_fd(), handle, EPOLLIN);
+}
+
+// Each with its ports.
+Status Daemon::launch_workers() {
+  std::vector<WorkerLink*> links;
+  for (const RunningWorker& running : workers_) links.push_back(running.link.get());
+  forwarding_ = std::make_unique<Forwarding>(std::move(links));
+  std::vector<PortQueue*> queues;
+  for (size_t i = 0; i < ports_.size(); ++i) {
+    queues.push_back(&ports_[i]->queue());
+    queues.back()->worker = static_cast<uint16_t>(config_.worker_of_port(i));
   }
-  workers_.push_back(std::move(running));
+  if (Status attached = forwarding_->attach_ports(queues); !attached) return attached;
+  for (; launched_ < workers_.size(); ++launched_) {
+    const auto lcore = first_worker_lcore + static_cast<unsigned>(launched_);
+    if (rte_eal_remote_launch(run_worker, workers_[launched_].worker.get(), lcore) != 0)
+      return Error{"DPDK's lcore for it is not waiting"};
+  }
   return Done{};
 }
 
-// Nothing of any guest is attached any more.
+// Nothing of any guest is attached any more. Until the last has stopped they send to one another.
 void Daemon::stop_workers() {
-  while (!workers_.empty()) {
-    RunningWorker& last = workers_.back();
-    last.link->post(Stop{});
-    rte_eal_wait_lcore(first_worker_lcore + static_cast<unsigned>(workers_.size()) - 1);
-    loop_->remove(last.mailbox->control_fd());
-    workers_.pop_back();  // with the tables that the worker used last
-  }
+  for (size_t i = 0; i < launched_; ++i) workers_[i].link->post(Stop{});
+  for (size_t i = 0; i < launched_; ++i)
+    rte_eal_wait_lcore(first_worker_lcore + static_cast<unsigned>(i));
+  launched_ = 0;
+  for (const RunningWorker& running : workers_)
+    if (running.link) loop_->remove(running.mailbox->control_fd());
+  crossings_.reset();
+  workers_.clear();
+  forwarding_.reset();  // with the table that the workers used last
 }
 
 Status Daemon::open_socket() {
@@ -224,12 +239,13 @@ Status Daemon::start_watcher() {
   control_events_ = std::make_unique<ControlEvents>(*loop_, *control_channels_);
   std::vector<VifWorker> workers;
   for (size_t i = 0; i < workers_.size(); ++i)
-    workers.push_back({*events_[i], *workers_[i].link, *workers_[i].forwarding});
+    workers.push_back({config_.lcores[i], *events_[i], *workers_[i].link});
   world_.reset(new VifWorld{
       .loop = *loop_,
       .store = *store_,
       .grants = *grants_,
       .control_events = *control_events_,
+      .forwarding = *forwarding_,
       .workers = std::move(workers),
       .plans = {*store_, config_, vif_files_, ports_},
       .state_directory = std::filesystem::path(options_.socket).parent_path().string()});

@@ -60,7 +60,8 @@ class Daemon {
   void end_pool();
   Status open_ports();
   Status start_workers();
-  Status start_worker(size_t number);
+  Status make_worker(size_t number);
+  Status launch_workers();
   void stop_workers();
   Status open_socket();
   Status start_watcher();
@@ -81,7 +82,6 @@ class Daemon {
     std::unique_ptr<Mailbox> mailbox;
     std::unique_ptr<Worker> worker;
     std::unique_ptr<WorkerLink> link;
-    std::unique_ptr<Forwarding> forwarding;  // of the ports that the worker serves
   };
 
   const DaemonOptions options_;
@@ -100,7 +100,10 @@ class Daemon {
   std::unique_ptr<Eal> eal_;
   std::unique_ptr<FramePool> pool_;
   std::vector<std::unique_ptr<Port>> ports_;
+  std::unique_ptr<Crossings> crossings_;  // none for one worker
   std::vector<RunningWorker> workers_;
+  size_t launched_ = 0;  // of them
+  std::unique_ptr<Forwarding> forwarding_;
   Requests requests_;
   std::unique_ptr<ControlSocket> socket_;
   std::unique_ptr<ControlEvents> control_events_;

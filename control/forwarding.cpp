@@ -9,8 +9,8 @@ Status Forwarding::attach_ports(const std::vector<PortQueue*>& ports) {
   auto empty = ForwardTable::make(ports_, {});
   if (!empty) return empty.error();
   table_ = empty_ = std::move(empty).value();
-  for (PortQueue* port : ports_) worker_.post(AttachPort{port});
-  worker_.post(UseTable{table_.get()});
+  for (PortQueue* port : ports_) workers_[port->worker]->post(AttachPort{port});
+  for (WorkerLink* worker : workers_) worker->post(UseTable{table_.get()});
   return Done{};
 }
 
@@ -36,7 +36,10 @@ void Forwarding::update() {
 
 void Forwarding::use_table() {
   std::shared_ptr<const ForwardTable> next;
-  if (auto made = ForwardTable::make(ports_, vifs_); made) {
+  ++serial_;
+  for (auto& vif : vifs_)
+    if (vif.since == 0) vif.since = serial_;
+  if (auto made = ForwardTable::make(ports_, vifs_, serial_); made) {
     next = std::move(made).value();
   } else {
     log::error("forwarding stops until the next vif comes or goes: {}", made.error().message);
@@ -44,14 +47,25 @@ void Forwarding::use_table() {
   }
   outdated_ = false;
   under_way_ = true;
-  // The ack frees the table before: until then the worker may be reading it.
+  // The last ack frees the table before: until then a worker may be reading it.
   const auto replaced = std::exchange(table_, next);
-  worker_.post(UseTable{next.get()}, [this, replaced, told = std::exchange(to_tell_, {})] {
-    for (const auto& gone : told) gone();
-    under_way_ = false;
-    if (outdated_) use_table();
-  });
-  for (GuestQueue* queue : std::exchange(to_attach_, {})) worker_.post(AttachQueue{queue});
+  const auto told =
+      std::make_shared<const std::vector<WorkerLink::OnAck>>(std::exchange(to_tell_, {}));
+  const auto left = std::make_shared<size_t>(workers_.size());
+  for (WorkerLink* worker : workers_)
+    worker->post(UseTable{next.get()}, [this, replaced, told, left] {
+      if (--*left > 0) return;
+      for (const auto& gone : *told) gone();
+      used();
+    });
+  for (GuestQueue* queue : std::exchange(to_attach_, {}))
+    workers_[queue->worker]->post(AttachQueue{queue});
+}
+
+// By all workers.
+void Forwarding::used() {
+  under_way_ = false;
+  if (outdated_) use_table();
 }
 
 }  // namespace netback

@@ -1,4 +1,4 @@
-// The worker's ForwardTable, made anew from what is connected.
+// The workers' ForwardTable, made anew from what is connected.
 #pragma once
 
 #include <functional>
@@ -13,27 +13,30 @@ namespace netback {
 
 class Forwarding {
  public:
-  explicit Forwarding(WorkerLink& worker) : worker_(worker) {}
+  // `workers` by number.
+  explicit Forwarding(std::vector<WorkerLink*> workers) : workers_(std::move(workers)) {}
 
-  // All ports, before the first vif; they outlive the worker.
+  // All ports, each to its worker, before the first vif; they outlive the workers.
   Status attach_ports(const std::vector<PortQueue*>& ports);
 
-  // Attaches the vif's queues, which are the worker's from here on: after the table that leads to
+  // Attaches the vif's queues, which are their worker's from here on: after the table that leads to
   // them, or a frame from the guest would have nowhere to go. The vif that was connected last owns
-  // its address.
+  // its address. `since` is filled in here.
   void add(const ForwardTable::Vif& vif);
-  // A vif by its first queue. `gone` is called when the worker does not know its queues by any
-  // table any more.
+  // A vif by its first queue. `gone` is called when no worker knows its queues by any table any
+  // more.
   void remove(const GuestQueue* queue, WorkerLink::OnAck gone);
 
  private:
   void update();
   void use_table();
+  void used();
 
-  WorkerLink& worker_;
+  const std::vector<WorkerLink*> workers_;
   std::vector<PortQueue*> ports_;
   std::vector<ForwardTable::Vif> vifs_;        // in the order in which they connected
-  std::shared_ptr<const ForwardTable> table_;  // the worker's, or on its way there
+  std::shared_ptr<const ForwardTable> table_;  // the workers', or on its way there
+  uint32_t serial_ = 0;                        // of the last one that was made
   // No vif: when there is no memory for a table, no frame may go to a queue that is about to go.
   std::shared_ptr<const ForwardTable> empty_;
   // One table at a time is on its way. What changes meanwhile is in the next one: a thousand vifs

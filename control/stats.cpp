@@ -34,7 +34,8 @@ Json settings_json(const EffectiveVif& settings) {
           {"rx-filter", origin_json(settings.rx_filter)},
           {"lock-mac", origin_json(settings.lock_mac)},
           {"backlog-frames", origin_json(settings.backlog_frames)},
-          {"queues-max", origin_json(settings.queues_max)}};
+          {"queues-max", origin_json(settings.queues_max)},
+          {"lcores", origin_json(settings.lcores)}};
 }
 
 template <class Indices>
@@ -106,10 +107,9 @@ std::string_view hotplug_text(Hotplug hotplug) {
 
 }  // namespace
 
-Json queue_counters_json(const QueueCounters& counters) {
-  Json json = Json::object();
-  put_counters(json, counters, queue_counter_info);
-  return json;
+void put_queue_counters(Json& object, const GuestQueue& queue) {
+  for (size_t i = 0; i < queue_counter_info.size(); ++i)
+    object[std::string(queue_counter_info[i].name)] = queue.total(QueueCounter(i));
 }
 
 Json port_counters_json(const PortCounters& counters) {
@@ -130,6 +130,7 @@ Json vif_summary(const VifSession& vif) {
                {"mac", vif.plan() ? vif.plan()->settings.mac.value : vif.identity().mac},
                {"port", vif.plan() ? vif.plan()->port->config().name : ""},
                {"state", vif.state()}};
+  if (vif.connection() != nullptr) json["cpu"] = vif.cpu();
   if (!vif.error().empty()) json["error"] = vif.error();
   return json;
 }
@@ -154,16 +155,16 @@ Json vif_details(const VifSession& vif) {
 
 Json vif_stats(const VifSession& vif) {
   Json json = vif_summary(vif);
-  if (vif.plan()) json["worker"] = vif.plan()->worker;
   if (vif.connection() == nullptr) return json;
+  json["worker"] = vif.connection()->queue().worker;
   if (vif.connection()->queues().size() == 1) {
-    put_counters(json, vif.connection()->queue().counters, queue_counter_info);
+    put_queue_counters(json, vif.connection()->queue());
     return json;
   }
   Json queues = Json::array();
   for (const GuestQueue* queue : vif.connection()->queues()) {
     Json one = {{"queue", queue->number}, {"stalled", queue->stalled.load()}};
-    put_counters(one, queue->counters, queue_counter_info);
+    put_queue_counters(one, *queue);
     queues.push_back(std::move(one));
   }
   // Of the same moment as theirs.

@@ -22,7 +22,8 @@ void put_counters(nlohmann::ordered_json& object, const Counters<Counter>& count
     object[std::string(list[i].name)] = counters.read(Counter(i));
 }
 
-nlohmann::ordered_json queue_counters_json(const QueueCounters& counters);
+// Of all workers.
+void put_queue_counters(nlohmann::ordered_json& object, const GuestQueue& queue);
 nlohmann::ordered_json port_counters_json(const PortCounters& counters);
 nlohmann::ordered_json worker_counters_json(const WorkerCounters& counters);
 

@@ -20,12 +20,21 @@ std::map<std::string, std::string> read_keys(const Store& store, const std::stri
   return values;
 }
 
-// Its number.
-Result<size_t> find_port(const PlanSources& sources, const Origin<std::string>& nic) {
-  for (size_t i = 0; i < sources.ports.size(); ++i)
-    if (sources.ports[i]->config().name == nic.value) return i;
+Result<Port*> find_port(const PlanSources& sources, const Origin<std::string>& nic) {
+  for (const auto& port : sources.ports)
+    if (port->config().name == nic.value) return port.get();
   return Error{fmt::format("there is no port '{}' ({})", nic.value, nic.from),
                "add it as a [[port]] of dpdk-netback.toml, or correct nic"};
+}
+
+// Numbers of the workers that run on one of these cpus; all if none is named.
+std::vector<size_t> workers_of(const std::vector<unsigned>& cpus,
+                               const std::vector<unsigned>& wanted) {
+  std::vector<size_t> workers;
+  for (size_t i = 0; i < cpus.size(); ++i)
+    if (wanted.empty() || std::find(wanted.begin(), wanted.end(), cpus[i]) != wanted.end())
+      workers.push_back(i);
+  return workers;
 }
 
 }  // namespace
@@ -56,8 +65,8 @@ Result<VifPlan> plan_vif(const PlanSources& sources, const VifIdentity& identity
   VifPlan plan{.settings = std::move(settings).value()};
   auto port = find_port(sources, plan.settings.nic);
   if (!port) return port.error();
-  plan.port = sources.ports[port.value()].get();
-  plan.worker = sources.config.worker_of_port(port.value());
+  plan.port = port.value();
+  plan.workers = workers_of(sources.config.lcores, plan.settings.lcores.value);
 
   const auto& [mtu, from] = plan.settings.mtu;
   if (mtu > plan.port->config().mtu)

@@ -27,8 +27,8 @@ struct VifId {
 struct VifPlan {
   EffectiveVif settings;
   Port* port = nullptr;
-  size_t worker = 0;  // that serves the port
-  VifSettings queue;  // all but what is agreed with the guest
+  std::vector<size_t> workers;  // that may have it, at least one
+  VifSettings queue;            // all but what is agreed with the guest
 };
 
 // Where plans come from.

@@ -200,25 +200,39 @@ Status VifSession::connect(bool resume) {
   if (!agreement) return agreement.error();
   if (Status status = connect(Result(agreement).value(), resume); !status) return status;
   watch_multicast(Result(agreement).value().multicast_control, resume);
-  worker_->forwarding.add({.queue = &connection_->queue(),
-                           .port = plan_->port->queue().port,
-                           .mac = plan_->queue.mac,
-                           .filtered = plan_->settings.rx_filter.value,
-                           .vlan = plan_->queue.vlan});
+  world_.forwarding.add({.queue = &connection_->queue(),
+                         .port = plan_->port->queue().port,
+                         .mac = plan_->queue.mac,
+                         .filtered = plan_->settings.rx_filter.value,
+                         .vlan = plan_->queue.vlan});
   const size_t queues = connection_->queues().size();
-  log::info("vif {}: {} to domain '{}', mac {}, port '{}', {} queue{}", id_.text(),
+  log::info("vif {}: {} to domain '{}', mac {}, port '{}', cpu {}, {} queue{}", id_.text(),
             resume ? "attached again" : "connected", identity_.domain, plan_->settings.mac.value,
-            plan_->port->config().name, queues, queues == 1 ? "" : "s");
+            plan_->port->config().name, cpu(), queues, queues == 1 ? "" : "s");
   show_link();
   return Done{};
 }
 
+// Of those that it may have the one with the fewest queues; its port's, if that has as few.
+uint16_t VifSession::choose_worker() const {
+  const auto& workers = world_.workers;
+  const uint16_t own = plan_->port->queue().worker;
+  size_t best = plan_->workers.front();
+  for (const size_t worker : plan_->workers)
+    if (workers[worker].queues < workers[best].queues ||
+        (worker == own && workers[worker].queues == workers[best].queues))
+      best = worker;
+  return static_cast<uint16_t>(best);
+}
+
 // The rings and channels, all or none.
 Status VifSession::connect(const Agreement& agreement, bool resume) {
-  worker_ = &world_.workers[plan_->worker];
-  auto opened = Connection::open(world_.grants, worker_->events,
-                                 {.index = index_, .domain = id_.domain, .settings = plan_->queue},
-                                 agreement, resume);
+  const uint16_t number = choose_worker();
+  worker_ = &world_.workers[number];
+  auto opened = Connection::open(
+      world_.grants, worker_->events,
+      {.index = index_, .domain = id_.domain, .worker = number, .settings = plan_->queue},
+      agreement, resume);
   if (!opened) return opened.error();
   auto connection = std::move(opened).value();
   if (agreement.control_reference != 0) {
@@ -240,17 +254,18 @@ Status VifSession::connect(const Agreement& agreement, bool resume) {
     control_ring_ = std::move(ring).value();
   }
   connection_ = std::move(connection);
+  worker_->queues += connection_->queues().size();
   apply_rates();
   set_headroom(agreement.xdp_headroom);
   return Done{};
 }
 
-// Outline: no table leads to the queues; the worker lets them go, each in its time; then ports,
-// pages and queues go.
+// Outline: no table of any worker leads to the queues; their worker lets them go, each in its time;
+// then ports, pages and queues go.
 void VifSession::disconnect(bool drain) {
   busy_ = true;
   if (control_ring_) control_ring_->stop();
-  worker_->forwarding.remove(&connection_->queue(), [this, drain] {
+  world_.forwarding.remove(&connection_->queue(), [this, drain] {
     const auto left = std::make_shared<size_t>(connection_->queues().size());
     for (GuestQueue* queue : connection_->queues())
       worker_->link.post(DetachQueue{queue, drain}, [this, drain, left] {
@@ -265,6 +280,7 @@ void VifSession::detached(bool drain) {
   world_.store.unwatch(multicast_path(), "frontend:" + id_.text());
   drain ? multicast_->keep() : multicast_->forget();
   multicast_.reset();
+  worker_->queues -= connection_->queues().size();
   connection_.reset();
   busy_ = false;
   log::info("vif {}: disconnected", id_.text());

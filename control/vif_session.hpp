@@ -22,9 +22,10 @@ namespace netback {
 
 // One worker as control has it.
 struct VifWorker {
+  unsigned cpu;
   EventChannels& events;  // the worker's
   WorkerLink& link;
-  Forwarding& forwarding;
+  size_t queues = 0;  // of vifs, that it has
 };
 
 // What all vifs share; it outlives them.
@@ -33,7 +34,8 @@ struct VifWorld {
   Store& store;
   Grants& grants;  // control's: ring pages
   ControlEvents& control_events;
-  std::vector<VifWorker> workers;
+  Forwarding& forwarding;
+  std::vector<VifWorker> workers;  // by number
   PlanSources plans;
   std::string state_directory = {};             // what a restart finds again; empty: nothing
   std::function<void(const VifId&)> wake = {};  // have advance() called soon
@@ -73,6 +75,8 @@ class VifSession {
   const VifFacts& facts() const { return facts_; }  // as last gathered
   const std::optional<VifPlan>& plan() const { return plan_; }
   const Connection* connection() const { return connection_.get(); }
+  // The cpu of the worker that has its queues; while it is connected.
+  unsigned cpu() const { return world_.workers[connection_->queue().worker].cpu; }
   const ControlRing* control_ring() const { return control_ring_.get(); }
   const MulticastControl* multicast() const { return multicast_.get(); }
   const std::string& error() const { return error_; }
@@ -91,6 +95,7 @@ class VifSession {
   void reconfigure();
   void set_headroom(uint16_t headroom);
   Status connect(bool resume);
+  uint16_t choose_worker() const;
   Status connect(const Agreement& agreement, bool resume);
   void disconnect(bool drain);
   void detached(bool drain);

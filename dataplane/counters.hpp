@@ -44,6 +44,7 @@ namespace netback {
   X(from_guest_drop_no_buffer_frames, "no buffer for what the port driver needs")                  \
   X(from_guest_drop_port_refused_frames, "the port driver does not segment such a frame")          \
   X(from_guest_drop_to_sender_frames, "addressed to the sender itself")                            \
+  X(from_guest_drop_crossing_frames, "no room in the ring to another worker, or no copy for it")   \
   X(to_guest_frames, "frames copied to the guest")                                                 \
   X(to_guest_bytes, "bytes of those frames")                                                       \
   X(to_guest_slots, "request slots taken")                                                         \
@@ -75,7 +76,8 @@ namespace netback {
   X(port_gso_frames, "GSO frames that the port segments itself")                                   \
   X(port_cut_frames, "GSO frames cut into segments in software before sending")                    \
   X(port_drop_short_frames, "received shorter than an Ethernet header")                            \
-  X(port_drop_no_destination_frames, "received for an address that no vif of the port has")
+  X(port_drop_no_destination_frames, "received for an address that no vif of the port has")        \
+  X(port_drop_crossing_frames, "no room in the ring to another worker, or no copy for it")
 
 // Of one worker. Cycles are of the TSC.
 #define NETBACK_WORKER_COUNTERS(X)                                                                 \
@@ -88,7 +90,9 @@ namespace netback {
   X(worker_from_guest_copy_slots, "slots of those calls")                                          \
   X(worker_to_guest_copy_calls, "grant-copy calls, to guests")                                     \
   X(worker_to_guest_copy_slots, "slots of those calls")                                            \
-  X(worker_pool_empty_turns, "turns in which slots were left in a ring for want of buffers")
+  X(worker_pool_empty_turns, "turns in which slots were left in a ring for want of buffers")       \
+  X(worker_crossed_frames, "frames that came from other workers")                                  \
+  X(worker_drop_gone_frames, "of these, such as were from or for a vif that had left meanwhile")
 // clang-format on
 
 #define NETBACK_COUNTER_ENUM(name, help) name,
@@ -120,6 +124,10 @@ class Counters {
   void add(Counter counter, uint64_t amount = 1) {
     auto& total = totals_[size_t(counter)];
     total.store(total.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
+  }
+  // The same, of counters that all add to by this.
+  void add_shared(Counter counter, uint64_t amount = 1) {
+    totals_[size_t(counter)].fetch_add(amount, std::memory_order_relaxed);
   }
   uint64_t read(Counter counter) const {
     return totals_[size_t(counter)].load(std::memory_order_relaxed);

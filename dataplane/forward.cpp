@@ -7,10 +7,11 @@
 #include <span>
 #include <utility>
 
+#include "dataplane/backlogs.hpp"
+#include "dataplane/departures.hpp"
 #include "dataplane/offload.hpp"
 #include "dataplane/queue_choice.hpp"
 #include "dataplane/segment.hpp"
-#include "dataplane/to_guest/batch.hpp"
 
 namespace netback {
 namespace {
@@ -40,11 +41,22 @@ size_t row_length(std::span<rte_mbuf* const> frames) {
   return length;
 }
 
+// Of frames from another worker. What goes to a crowd goes by itself.
+bool same_way(const Crossing& one, const Crossing& other) {
+  if (one.to != other.to || one.table != other.table) return false;
+  if (one.to == Crossing::To::vif) return one.vif == other.vif;
+  return one.to == Crossing::To::port && one.frame->port == other.frame->port;
+}
+
 // One turn's forwarding. A vif is known by its first queue, until one of them is chosen.
 class Forwarding {
  public:
-  Forwarding(const ForwardTable& table, const FramePool& pool, Backlogged& backlogged, uint64_t now)
-      : table_(table), pool_(pool), backlogged_(backlogged), now_(now) {}
+  Forwarding(const ForwardTable& table, const FramePool& pool, Backlogged& backlogged, uint64_t now,
+             CrossingEnd* crossing)
+      : table_(table),
+        pool_(pool),
+        backlogs_(pool, backlogged, now),
+        elsewhere_(table, pool, crossing) {}
 
   // Frames of one source and one destination.
   void forward(std::span<rte_mbuf*> row) {
@@ -73,7 +85,56 @@ class Forwarding {
     to_port(*segment->port, row);
   }
 
+  // Frames from another worker, all on the way of the first one.
+  void arrive(const Crossing& first, std::span<rte_mbuf*> row, WorkerCounters& counters) {
+    const auto to = first.to;
+    const bool found = to == Crossing::To::vif    ? arrive_at_vif(first, row)
+                       : to == Crossing::To::port ? arrive_at_port(first, row)
+                                                  : arrive_at_crowd(first);
+    if (found) return;
+    counters.add(WorkerCounter::worker_drop_gone_frames, row.size());
+    rte_pktmbuf_free_bulk(row.data(), static_cast<uint32_t>(row.size()));
+  }
+
+  // What goes to other workers is on its way after this.
+  void send() { elsewhere_.send(); }
+
  private:
+  bool arrive_at_vif(const Crossing& crossing, std::span<rte_mbuf* const> row) {
+    GuestQueue* owner = table_.queue_of_vif(crossing.vif, crossing.table);
+    if (owner == nullptr || !elsewhere_.is_here(owner->worker)) return false;
+    to_vif(*owner, row);
+    return true;
+  }
+
+  bool arrive_at_port(const Crossing& crossing, std::span<rte_mbuf* const> row) {
+    const ForwardTable::Segment* segment = source_segment(crossing);
+    if (segment == nullptr) return false;
+    to_port(*segment->port, row);
+    return true;
+  }
+
+  bool arrive_at_crowd(const Crossing& crossing) {
+    const ForwardTable::Segment* segment = source_segment(crossing);
+    if (segment != nullptr && crossing.vlan != 0)
+      segment = segment->vlans.empty() ? nullptr : segment->vlans[crossing.vlan];
+    if (segment == nullptr) return false;
+    const bool all = crossing.to == Crossing::To::all;
+    show_here(all ? segment->vifs : segment->unfiltered, crossing.frame,
+              table_.queue_of_vif(crossing.vif));
+    rte_pktmbuf_free(crossing.frame);
+    return true;
+  }
+
+  // Where a frame from another worker comes from; nullptr when its sender has left meanwhile.
+  const ForwardTable::Segment* source_segment(const Crossing& crossing) const {
+    const rte_mbuf* frame = crossing.frame;
+    if (!from_vif(frame)) return table_.segment(frame->port);
+    const uint16_t vif = source_vif(frame);
+    if (table_.queue_of_vif(vif, crossing.table) == nullptr) return nullptr;
+    return table_.segment_of_vif(vif);
+  }
+
   // On a port some of whose vifs are on VLANs. Those of the frame's get it without the tag, the
   // port and the vifs on no VLAN as it is.
   void with_vlans(const ForwardTable::Segment& port, rte_mbuf* frame) {
@@ -101,7 +162,7 @@ class Forwarding {
     if (rte_mbuf_refcnt_read(frame) > 1) {
       rte_mbuf* copy = rte_pktmbuf_copy(frame, pool_.mempool(), 0, UINT32_MAX);
       if (copy == nullptr) {
-        drop(frame, owner.counters, QueueCounter::to_guest_drop_no_buffer_frames);
+        drop(frame, owner, elsewhere_.worker(), QueueCounter::to_guest_drop_no_buffer_frames);
         return nullptr;
       }
       rte_pktmbuf_free(std::exchange(frame, copy));
@@ -111,20 +172,22 @@ class Forwarding {
   }
 
   // Shows it to vifs of its VLAN: a copy, as the tag stays in the frame itself.
-  void show_stripped(std::span<GuestQueue* const> takers, rte_mbuf* frame,
-                     const GuestQueue* owner) {
+  void show_stripped(const ForwardTable::Crowd& crowd, rte_mbuf* frame, const GuestQueue* owner) {
     const auto takes = [&](const GuestQueue* queue) {
       return queue != sender(frame) && queue != owner;
     };
-    if (std::ranges::none_of(takers, takes)) return;
+    const auto some_take = [&](const auto& takers) { return std::ranges::any_of(takers, takes); };
+    if (std::ranges::none_of(crowd.by_worker, some_take)) return;
     rte_mbuf* copy = rte_pktmbuf_copy(frame, pool_.mempool(), 0, UINT32_MAX);
     if (copy == nullptr) {
-      for (GuestQueue* queue : takers)
-        if (takes(queue)) queue->counters.add(QueueCounter::to_guest_drop_no_buffer_frames);
+      for (const auto& takers : crowd.by_worker)
+        for (GuestQueue* queue : takers)
+          if (takes(queue))
+            count_drop(*queue, elsewhere_.worker(), QueueCounter::to_guest_drop_no_buffer_frames);
       return;
     }
     strip_vlan(copy);
-    show(takers, copy, owner);
+    show(crowd, copy, owner);
     rte_pktmbuf_free(copy);
   }
 
@@ -147,23 +210,32 @@ class Forwarding {
     rte_pktmbuf_free(frame);
   }
 
-  // From the port, for nobody's address: those that see everything take it, the last one the frame
-  // itself.
+  // From the port, for nobody's address: those that see everything take it, the last one here the
+  // frame itself.
   void stray(const ForwardTable::Segment& segment, rte_mbuf* frame) {
-    const auto& takers = segment.unfiltered;
-    if (takers.empty())
+    if (segment.unfiltered.empty())
       return drop(frame, segment.port->counters, PortCounter::port_drop_no_destination_frames);
-    show(takers, frame, takers.back());
-    to_vif(*takers.back(), {&frame, 1});
+    const auto here = segment.unfiltered.of(elsewhere_.worker());
+    GuestQueue* const last = here.empty() ? nullptr : here.back();
+    show(segment.unfiltered, frame, last);
+    if (last == nullptr) return rte_pktmbuf_free(frame);
+    to_vif(*last, {&frame, 1});
   }
 
-  // All of `takers` but the sender and `owner` get it too. What is shared cannot be changed any
+  // All of the crowd but the sender and `owner` get it too.
+  void show(const ForwardTable::Crowd& crowd, rte_mbuf* frame, const GuestQueue* owner) {
+    if (const size_t takers = elsewhere_.show(crowd, frame, owner); takers > 0) [[unlikely]]
+      charge_sender(frame, takers);
+    show_here(crowd, frame, owner);
+  }
+
+  // What is shared cannot be changed any
   // more: its checksum is filled in while it is ours alone, and of one that stands for several they
   // get those, as copies; the frame itself is for `owner` or the port as it was.
-  void show(std::span<GuestQueue* const> takers, rte_mbuf* frame, const GuestQueue* owner) {
+  void show_here(const ForwardTable::Crowd& crowd, rte_mbuf* frame, const GuestQueue* owner) {
     if (segmented(frame)) [[unlikely]]
-      return show_cut(takers, frame, owner);
-    for (GuestQueue* queue : takers) {
+      return show_cut(crowd, frame, owner);
+    for (GuestQueue* queue : crowd.of(elsewhere_.worker())) {
       if (queue == sender(frame) || queue == owner) continue;
       if (!takes_group_of(*queue, frame)) {
         queue->counters.add(QueueCounter::to_guest_multicast_filtered_frames);
@@ -180,8 +252,8 @@ class Forwarding {
     return queue.multicast == nullptr || queue.multicast->takes(destination_of(frame));
   }
 
-  void show_cut(std::span<GuestQueue* const> takers, const rte_mbuf* frame,
-                const GuestQueue* owner) {
+  void show_cut(const ForwardTable::Crowd& crowd, const rte_mbuf* frame, const GuestQueue* owner) {
+    const auto takers = crowd.of(elsewhere_.worker());
     const auto takes = [&](const GuestQueue* queue) {
       return queue != sender(frame) && queue != owner && takes_group_of(*queue, frame);
     };
@@ -195,7 +267,7 @@ class Forwarding {
             .counters.add(parts.empty() ? QueueCounter::to_guest_drop_no_buffer_frames
                                         : QueueCounter::to_guest_cut_frames);
     for (rte_mbuf* part : parts) {
-      show(takers, part, owner);
+      show_here(crowd, part, owner);
       rte_pktmbuf_free(part);
     }
   }
@@ -206,152 +278,81 @@ class Forwarding {
   }
 
   // Sent, or dropped and counted, by transmit.
-  void to_port(PortQueue& port, std::span<rte_mbuf* const> row) { port.outgoing.push(row); }
+  void to_port(PortQueue& port, std::span<rte_mbuf* const> row) {
+    if (!elsewhere_.is_here(port.worker)) [[unlikely]]
+      return elsewhere_.to_port(port, row);
+    port.outgoing.push(row);
+  }
 
   // Rows that go to one queue are short when flows take turns, and long when one flow streams.
   void to_vif(GuestQueue& first, std::span<rte_mbuf* const> row) {
+    charge_sender(row[0], row.size());
+    if (!elsewhere_.is_here(first.worker)) [[unlikely]]
+      return elsewhere_.to_vif(first, row);
     if (first.siblings.size() <= 1) [[likely]]
-      return to_backlog(first, row);
+      return join(first, row);
     while (!row.empty()) {
       GuestQueue& queue = choose_queue(first, row[0]);
       size_t length = 1;
       while (length < row.size() && &choose_queue(first, row[length]) == &queue) ++length;
-      to_backlog(queue, row.first(length));
+      join(queue, row.first(length));
       row = row.subspan(length);
     }
   }
 
-  // What its frames make of work beyond their slots.
-  void charge_sender(const rte_mbuf* frame, size_t slots) const {
-    if (GuestQueue* vif = sender(frame)) vif->debt_slots += static_cast<uint32_t>(slots);
+  // `row` may be gone afterwards.
+  void join(GuestQueue& queue, std::span<rte_mbuf* const> row) {
+    GuestQueue* const vif = sender(row[0]);
+    const uint32_t segments = backlogs_.join(queue, row);
+    if (segments > 0) [[unlikely]]
+      charge(vif, segments);
   }
 
-  void to_backlog(GuestQueue& queue, std::span<rte_mbuf* const> row) {
-    charge_sender(row[0], row.size());
-    const BacklogRoom room = backlog_room(queue);
-    const uint32_t before = queue.backlog.count();
-    for (rte_mbuf* frame : row) {
-      if (segmented(frame) && !takes_segmented(*queue.settings, frame)) [[unlikely]]
-        cut_to_backlog(queue, frame, room);
-      else
-        join_backlog(queue, frame, refusal_or_rate(queue, frame, room));
-    }
-    if (queue.backlog.count() == before) return;
-    if (before == 0) queue.backlog_since = now_;
-    if (queue.in_backlogged) return;
-    backlogged_.add(queue);
+  // What its frames make of work beyond their slots, wherever it is done. One of another worker
+  // owes it there.
+  void charge_sender(const rte_mbuf* frame, size_t slots) const { charge(sender(frame), slots); }
+  void charge(GuestQueue* vif, size_t slots) const {
+    if (vif != nullptr && elsewhere_.is_here(vif->worker))
+      vif->debt_slots += static_cast<uint32_t>(slots);
   }
 
-  struct BacklogRoom {
-    uint32_t frames, buffers;  // it joins while the backlog holds fewer of both
-    bool in(const Backlog& backlog) const {
-      return backlog.count() < frames && backlog.buffers() < buffers;
-    }
-  };
-
-  // Why the queue takes none of the frame; to_guest_frames: it takes it.
-  static QueueCounter refusal(const GuestQueue& queue, const rte_mbuf* frame,
-                              const BacklogRoom& room) {
-    if (too_long(queue, frame)) [[unlikely]]
-      return QueueCounter::to_guest_drop_too_long_frames;
-    if (queue.quarantined) [[unlikely]]
-      return QueueCounter::to_guest_drop_detached_frames;
-    if (!room.in(queue.backlog)) return QueueCounter::to_guest_drop_backlog_full_frames;
-    return QueueCounter::to_guest_frames;
-  }
-
-  // The same, of a frame that is to be paid for.
-  QueueCounter refusal_or_rate(GuestQueue& queue, const rte_mbuf* frame, const BacklogRoom& room) {
-    const QueueCounter verdict = refusal(queue, frame, room);
-    RateBudget* rate = queue.to_guest_rate.load(std::memory_order_relaxed);
-    if (rate == nullptr || verdict != QueueCounter::to_guest_frames) [[likely]]
-      return verdict;
-    return rate->take(frame->pkt_len, static_cast<int64_t>(now_))
-               ? verdict
-               : QueueCounter::to_guest_drop_rate_frames;
-  }
-
-  static void join_backlog(GuestQueue& queue, rte_mbuf* frame, QueueCounter verdict) {
-    if (verdict != QueueCounter::to_guest_frames) return drop(frame, queue.counters, verdict);
-    queue.backlog.push(frame);
-  }
-
-  // For a guest that does not segment. Nothing is cut for one that takes none of it; it is paid for
-  // whole.
-  void cut_to_backlog(GuestQueue& queue, rte_mbuf* frame, const BacklogRoom& room) {
-    const QueueCounter verdict = refusal_or_rate(queue, frame, room);
-    if (verdict != QueueCounter::to_guest_frames) return drop(frame, queue.counters, verdict);
-    Segments segments;
-    const auto parts = cut(frame, pool_, segments);
-    if (parts.empty())
-      return drop(frame, queue.counters, QueueCounter::to_guest_drop_no_buffer_frames);
-    charge_sender(frame, parts.size());
-    rte_pktmbuf_free(frame);
-    queue.counters.add(QueueCounter::to_guest_cut_frames);
-    for (rte_mbuf* part : parts) join_backlog(queue, part, refusal(queue, part, room));
-  }
-
-  // None takes it with a VLAN tag, as none takes a blank checksum there (to_guest/copy).
-  static bool takes_segmented(const VifSettings& settings, const rte_mbuf* frame) {
-    if (vlan_tagged(frame)) return false;
-    return RTE_ETH_IS_IPV4_HDR(frame->packet_type) ? settings.takes_gso_tcpv4
-                                                   : settings.takes_gso_tcpv6;
-  }
-
-  // Without feature-sg the guest takes one slot a frame: a page.
-  static bool too_long(const GuestQueue& queue, const rte_mbuf* frame) {
-    const VifSettings& settings = *queue.settings;
-    if (!settings.takes_chains && wire_bytes(frame) > netif::page_bytes - xdp_headroom(queue))
-      return true;
-    return longer_than(frame, settings.frame_bytes_max);
-  }
-
-  // Dead guests share what is free and never starve the living (design 4.7).
-  BacklogRoom backlog_room(const GuestQueue& queue) {
-    if (free_buffers_ == unknown) free_buffers_ = pool_.free_buffers_here();
-    const BacklogRoom vif{std::min(queue.settings->backlog_frames_max, limits::backlog_frames_max),
-                          std::min(limits::backlog_buffers_max, free_buffers_ / 2)};
-    if (queue.siblings.size() <= 1) [[likely]]
-      return vif;
-    // One frame at least: a queue without that much would never get any.
-    return {std::max(1U, queue_part(queue, vif.frames, &Backlog::count)),
-            queue_part(queue, vif.buffers, &Backlog::buffers)};
-  }
-
-  // What one queue of several may hold of what its vif may: of one half each has its part, so that
-  // a queue that nobody empties leaves the others some; the other half is for who needs more.
-  static uint32_t queue_part(const GuestQueue& queue, uint32_t vif_max,
-                             uint32_t (Backlog::*held)() const) {
-    const auto own = static_cast<uint32_t>(vif_max / 2 / queue.siblings.size());
-    uint32_t common = vif_max / 2;
-    for (const GuestQueue* other : queue.siblings) {
-      if (other == &queue) continue;
-      const uint32_t beyond = std::max((other->backlog.*held)(), own) - own;
-      common -= std::min(common, beyond);
-    }
-    return own + common;
-  }
-
-  static constexpr uint32_t unknown = UINT32_MAX;
   const ForwardTable& table_;
   const FramePool& pool_;
-  Backlogged& backlogged_;
-  const uint64_t now_;
-  uint32_t free_buffers_ = unknown;  // asked once a turn, and only when a frame waits
+  Backlogs backlogs_;
+  Departures elsewhere_;
 };
 
 }  // namespace
 
 void forward(const ForwardTable& table, FrameBatch& frames, const FramePool& pool,
-             Backlogged& backlogged, uint64_t now) {
-  Forwarding turn(table, pool, backlogged, now);
+             Backlogged& backlogged, uint64_t now, CrossingEnd* crossing) {
+  Forwarding turn(table, pool, backlogged, now, crossing);
   std::span<rte_mbuf*> left(frames.mbufs.data(), frames.count);
   while (!left.empty()) {
     const size_t length = row_length(left);
     turn.forward(left.first(length));
     left = left.subspan(length);
   }
+  turn.send();
   frames.count = 0;
+}
+
+bool forward_crossed(const ForwardTable& table, CrossingEnd& crossing, const FramePool& pool,
+                     Backlogged& backlogged, uint64_t now, WorkerCounters& counters) {
+  std::span<const Crossing> left = crossing.take();
+  if (left.empty()) return false;
+  counters.add(WorkerCounter::worker_crossed_frames, left.size());
+  Forwarding turn(table, pool, backlogged, now, &crossing);
+  std::array<rte_mbuf*, limits::turn_crossings_max> row;
+  while (!left.empty()) {
+    const Crossing& first = left[0];
+    size_t length = 0;
+    do row[length] = left[length].frame;
+    while (++length < left.size() && same_way(first, left[length]));
+    turn.arrive(first, {row.data(), length}, counters);
+    left = left.subspan(length);
+  }
+  return true;
 }
 
 }  // namespace netback

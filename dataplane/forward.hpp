@@ -3,15 +3,24 @@
 // sender, who is known by identity, not by address.
 #pragma once
 
+#include "dataplane/counters.hpp"
+#include "dataplane/crossing.hpp"
 #include "dataplane/forward_table.hpp"
 #include "dataplane/vif_places.hpp"
 #include "lib/dpdk/frame_pool.hpp"
 
 namespace netback {
 
-// Moves every frame of `frames` to a port's outgoing batch, to backlogs of vifs, or drops it.
-// `backlogged` lists the queues that have a backlog. `now`: TSC.
+// Moves every frame of `frames` to a port's outgoing batch, to backlogs of vifs, to the workers
+// that serve those, or drops it. `backlogged` lists the queues that have a backlog. `now`: TSC.
+// `crossing`: this worker's end of the ways to others; null: there is no other.
 void forward(const ForwardTable& table, FrameBatch& frames, const FramePool& pool,
-             Backlogged& backlogged, uint64_t now);
+             Backlogged& backlogged, uint64_t now, CrossingEnd* crossing = nullptr);
+
+// The same with what others have sent here, as far as one turn takes it. They have decided where
+// it goes; what their table knew and this one does not is dropped and counted. Whether there was
+// any.
+bool forward_crossed(const ForwardTable& table, CrossingEnd& crossing, const FramePool& pool,
+                     Backlogged& backlogged, uint64_t now, WorkerCounters& counters);
 
 }  // namespace netback

@@ -32,8 +32,10 @@ rte_hash* make_hash(size_t entries) {
 }  // namespace
 
 Result<std::unique_ptr<ForwardTable>> ForwardTable::make(const std::vector<PortQueue*>& ports,
-                                                         const std::vector<Vif>& vifs) {
+                                                         const std::vector<Vif>& vifs,
+                                                         uint32_t serial) {
   std::unique_ptr<ForwardTable> table(new ForwardTable);
+  table->serial_ = serial;
   for (PortQueue* port : ports) {
     table->segments_[port->port].number = port->port;
     table->segments_[port->port].port = port;
@@ -44,15 +46,21 @@ Result<std::unique_ptr<ForwardTable>> ForwardTable::make(const std::vector<PortQ
   for (const Vif& vif : vifs) {
     NETBACK_CHECK(vif.queue->vif < limits::vifs_max && vif.port < limits::ports_max);
     if (table->by_vif_.size() <= vif.queue->vif) table->by_vif_.resize(vif.queue->vif + 1);
-    table->by_vif_[vif.queue->vif] = {vif.queue, vif.port};
+    table->by_vif_[vif.queue->vif] = {vif.queue, vif.port, vif.since};
     Segment& segment = table->segment_for(vif);
-    segment.vifs.push_back(vif.queue);
-    if (!vif.filtered) segment.unfiltered.push_back(vif.queue);
+    segment.vifs.add(vif.queue);
+    if (!vif.filtered) segment.unfiltered.add(vif.queue);
     const uint64_t key = key_of(segment.number, vif.mac);
     if (rte_hash_add_key_data(table->addresses_, &key, vif.queue) != 0)
       return Error{"the forwarding table is full"};
   }
   return table;
+}
+
+void ForwardTable::Crowd::add(GuestQueue* queue) {
+  NETBACK_CHECK(queue->worker < limits::workers_max);
+  if (by_worker.size() <= queue->worker) by_worker.resize(queue->worker + 1u);
+  by_worker[queue->worker].push_back(queue);
 }
 
 ForwardTable::Segment& ForwardTable::segment_for(const Vif& vif) {
@@ -63,7 +71,10 @@ ForwardTable::Segment& ForwardTable::segment_for(const Vif& vif) {
   Segment*& segment = port.vlans[vif.vlan];
   if (segment == nullptr) {
     const auto number = static_cast<uint16_t>(limits::ports_max + vlans_.size());
-    segment = &vlans_.emplace_back(Segment{.number = number, .port = port.port});
+    segment = &vlans_.emplace_back(Segment{.number = number,
+                                           .port = port.port,
+                                           .vifs = {.vlan = vif.vlan},
+                                           .unfiltered = {.unfiltered = true, .vlan = vif.vlan}});
   }
   return *segment;
 }

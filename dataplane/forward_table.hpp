@@ -1,5 +1,5 @@
 // Where a frame goes: destination addresses, flood lists and queues. Control makes one from what is
-// connected; nobody changes it; the next one replaces it.
+// connected, for all workers; nobody changes it; the next one replaces it.
 #pragma once
 
 #include <rte_ether.h>
@@ -26,21 +26,36 @@ class ForwardTable {
     rte_ether_addr mac;
     bool filtered = true;  // sees only frames for its address, broadcast and multicast
     uint16_t vlan = 0;     // 1 to vlan_max: it is on this VLAN of the port; 0: on the port itself
+    uint32_t since = 0;    // serial of the first table with this connection of the vif
+  };
+  // Vifs that get a frame together, each by its first queue, those of each worker in a list.
+  struct Crowd {
+    bool unfiltered = false;  // which of the segment's crowds it is
+    uint16_t vlan = 0;        // whose: of the port's VLAN; 0: of the port itself
+    std::vector<std::vector<GuestQueue*>> by_worker = {};
+
+    void add(GuestQueue* queue);
+    bool empty() const { return by_worker.empty(); }
+    std::span<GuestQueue* const> of(uint16_t worker) const {
+      if (worker >= by_worker.size()) return {};
+      return by_worker[worker];
+    }
   };
   // What floods and stray frames of one port need, or of one of its VLANs.
   struct Segment {
     uint16_t number = 0;  // of the segment, in the table of addresses; of a port: the port's
     PortQueue* port = nullptr;
-    std::vector<GuestQueue*> vifs;        // all of them, each by its first queue
-    std::vector<GuestQueue*> unfiltered;  // those that see everything
+    Crowd vifs;                               // all of them
+    Crowd unfiltered = {.unfiltered = true};  // those that see everything
     // Of a port: the segments of its VLANs that vifs are on, by VLAN. Empty: of none.
     std::vector<Segment*> vlans;
   };
 
   // `vifs` in the order in which they connected: of two with one address the newest gets its
-  // frames (a guest migrating onto its own host). Needs EAL.
+  // frames (a guest migrating onto its own host). `serial` is higher with each table. Needs EAL.
   static Result<std::unique_ptr<ForwardTable>> make(const std::vector<PortQueue*>& ports,
-                                                    const std::vector<Vif>& vifs);
+                                                    const std::vector<Vif>& vifs,
+                                                    uint32_t serial = 0);
   ~ForwardTable();
   ForwardTable(const ForwardTable&) = delete;
   ForwardTable& operator=(const ForwardTable&) = delete;
@@ -57,6 +72,13 @@ class ForwardTable {
   GuestQueue* queue_of_vif(uint16_t vif) const {
     return vif < by_vif_.size() ? by_vif_[vif].queue : nullptr;
   }
+  // The same of a vif that was in the table of this number already; nullptr if it is another one
+  // that has got its index since.
+  GuestQueue* queue_of_vif(uint16_t vif, uint32_t table) const {
+    GuestQueue* queue = queue_of_vif(vif);
+    return queue != nullptr && by_vif_[vif].since <= table ? queue : nullptr;
+  }
+  uint32_t serial() const { return serial_; }
   // The queue that a frame of a vif's came by, or nullptr.
   GuestQueue* source(const rte_mbuf* frame) const {
     GuestQueue* first = queue_of_vif(source_vif(frame));
@@ -75,6 +97,7 @@ class ForwardTable {
   struct ByVif {
     GuestQueue* queue = nullptr;
     uint16_t port = 0;
+    uint32_t since = 0;
   };
   ForwardTable() = default;
   Segment& segment_for(const Vif& vif);
@@ -83,6 +106,7 @@ class ForwardTable {
   std::array<Segment, limits::ports_max> segments_;
   std::deque<Segment> vlans_;  // numbered behind the ports'
   std::vector<ByVif> by_vif_;
+  uint32_t serial_ = 0;
 };
 
 }  // namespace netback

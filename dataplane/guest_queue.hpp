@@ -1,5 +1,6 @@
 // One queue of a vif: a from_guest and a to_guest ring. A Connection (control) makes it and lends
-// it to a worker from AttachQueue to the ack of DetachQueue. All queues of a vif are one worker's.
+// it to a worker from AttachQueue to the ack of DetachQueue. All queues of a vif are one worker's;
+// others have it in their table, and touch nothing but what is constant, and `elsewhere`.
 #pragma once
 
 #include <rte_ether.h>
@@ -96,6 +97,7 @@ struct GuestQueue {
   evtchn_port_t to_guest_port;
   MulticastGroups* multicast = nullptr;  // of its vif, all queues together; null: not offered
   uint16_t number = 0;                   // among the vif's queues, below limits::vif_queues_max
+  uint16_t worker = 0;                   // whose it is, below limits::workers_max
   // All queues of the vif, by number, this one included; empty: it is the only one.
   std::span<GuestQueue* const> siblings = {};
 
@@ -138,7 +140,24 @@ struct GuestQueue {
   // The worker writes, anyone reads.
   QueueCounters counters = {};
   std::atomic<bool> stalled = false;
+
+  // All other workers write, anyone reads: drops that they had to make. Part of each total.
+  QueueCounters elsewhere = {};
+  uint64_t total(QueueCounter counter) const {
+    return counters.read(counter) + elsewhere.read(counter);
+  }
 };
 static_assert(sizeof(GuestQueue) <= 5 * 1024, "what README.md says of queues-max");
+
+// Counts a drop at a queue that may be another worker's than `worker`, who drops.
+inline void count_drop(GuestQueue& queue, uint16_t worker, QueueCounter reason) {
+  if (queue.worker == worker) [[likely]]
+    return queue.counters.add(reason);
+  queue.elsewhere.add_shared(reason);
+}
+inline void drop(rte_mbuf* frame, GuestQueue& queue, uint16_t worker, QueueCounter reason) {
+  count_drop(queue, worker, reason);
+  rte_pktmbuf_free(frame);
+}
 
 }  // namespace netback

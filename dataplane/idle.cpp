@@ -36,15 +36,14 @@ bool arm(GuestQueue& queue) {
 
 }  // namespace
 
-Idle::Idle(uint32_t spin_us, Mailbox& mailbox, EventChannels& events)
-    : spin_cycles_(cycles_of(spin_us)), mailbox_(mailbox), events_(events) {}
+Idle::Idle(uint32_t spin_us, Mailbox& mailbox, EventChannels& events, CrossingEnd* crossing)
+    : spin_cycles_(cycles_of(spin_us)), mailbox_(mailbox), events_(events), crossing_(crossing) {}
 
 void Idle::after_turn(bool busy, uint64_t now, uint32_t sleep_us_max, QueueSet& queues,
                       std::span<PortQueue* const> ports, WorkerCounters& counters) {
   if (busy || mailbox_.has_commands()) {  // more than one turn takes wait for the next
     last_work_ = now;
-    if (armed_) disarm_ports(ports);
-    armed_ = false;
+    if (armed_) disarm(ports);
     return;
   }
   if (now - last_work_ < spin_cycles_) return;
@@ -52,14 +51,14 @@ void Idle::after_turn(bool busy, uint64_t now, uint32_t sleep_us_max, QueueSet& 
     // Events first: taking them unmasks their ports, so that the next kick gets through.
     events_.drain();
     mailbox_.clear_worker_fd();
+    if (crossing_ != nullptr) crossing_->arm();
     armed_ = true;
     if (arm_all(queues, ports)) last_work_ = now;
     return;  // one more turn looks at what came before the arming
   }
   counters.add(WorkerCounter::worker_sleeps);
   sleep(sleep_us_max, ports, now - last_work_ >= limits::quiet_ms * (rte_get_tsc_hz() / 1000));
-  disarm_ports(ports);
-  armed_ = false;
+  disarm(ports);
 }
 
 // Whether there is work already. A parked queue that has some becomes hot: the turn that looks once
@@ -73,7 +72,9 @@ bool Idle::arm_all(QueueSet& queues, std::span<PortQueue* const> ports) {
   return more;
 }
 
-void Idle::disarm_ports(std::span<PortQueue* const> ports) {
+void Idle::disarm(std::span<PortQueue* const> ports) {
+  armed_ = false;
+  if (crossing_ != nullptr) crossing_->disarm();
   for (PortQueue* port : ports)
     if (port->receive_fd >= 0 && runs(port)) rte_eth_dev_rx_intr_disable(port->port, port->queue);
 }

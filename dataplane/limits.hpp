@@ -52,6 +52,10 @@ inline constexpr uint32_t turn_to_guest_slots_max = 256;
 inline constexpr uint32_t port_burst_frames = 32;
 inline constexpr uint32_t port_bursts_per_turn = 4;  // while there are more
 inline constexpr uint32_t ports_max = 32;            // RTE_MAX_ETHPORTS of Debian's DPDK
+// Between workers: frames that one ring holds, less one, and what a turn takes from all of them.
+inline constexpr uint32_t crossing_ring_frames = 512;
+inline constexpr uint32_t turn_crossings_max = 128;
+inline constexpr uint32_t workers_max = 32;  // there is a ring of 8 KiB for each ordered pair
 inline constexpr uint32_t vifs_max = 4096;
 // Of one vif: as many as Linux's backend offers at most by default. Each takes two ring pages, two
 // event channels and sizeof(GuestQueue), 5 KiB.
@@ -60,6 +64,7 @@ inline constexpr uint32_t queues_max = vifs_max * vif_queues_max;
 static_assert(ports_max + queues_max <= UINT16_MAX, "mbuf->port names a port or a queue");
 inline constexpr uint32_t frame_batch_max = 256;  // what passes through forward at once
 static_assert(frame_batch_max >= turn_slots_max + port_burst_frames * port_bursts_per_turn);
+static_assert(frame_batch_max >= turn_slots_max + turn_crossings_max, "what a turn sends a port");
 
 // Of one vif: as many as Linux keeps (drivers/net/xen-netback XEN_NETBK_MCAST_MAX).
 inline constexpr uint32_t multicast_groups_max = 64;

@@ -42,6 +42,10 @@ void Mailbox::report(const Report& report) {
   signal(control_fd_);
 }
 
+void Mailbox::wake_worker() const {
+  signal(worker_fd_);
+}
+
 void Mailbox::clear_worker_fd() {
   clear(worker_fd_);
 }

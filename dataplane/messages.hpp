@@ -83,11 +83,14 @@ class Mailbox {
   int control_fd() const { return control_fd_; }  // readable after a report
   void clear_control_fd();
 
+  // Another worker: ends its sleep.
+  void wake_worker() const;
+
   // Worker. The report queue has room for all that can be outstanding.
   bool next_command(Command& command) { return to_worker_.pop(command); }
   bool has_commands() const { return to_worker_.read_available() > 0; }
   void report(const Report& report);
-  int worker_fd() const { return worker_fd_; }  // readable after a post
+  int worker_fd() const { return worker_fd_; }  // readable after a post, and a wake_worker()
   void clear_worker_fd();
 
  private:

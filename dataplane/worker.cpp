@@ -19,13 +19,14 @@
 namespace netback {
 
 Worker::Worker(const WorkerOptions& options, Mailbox& mailbox, Grants& grants,
-               EventChannels& events, FramePool& pool)
+               EventChannels& events, FramePool& pool, CrossingEnd* crossing)
     : mailbox_(mailbox),
       grants_(grants),
       events_(events),
       pool_(pool),
+      crossing_(crossing),
       gather_cycles_(options.gather_us * (rte_get_tsc_hz() / 1'000'000)),
-      idle_(options.spin_us, mailbox, events) {
+      idle_(options.spin_us, mailbox, events, crossing) {
   ports_.reserve(limits::ports_max);
   holding_.reserve(limits::queues_max);
   backlogged_.reserve(limits::vifs_max);
@@ -58,8 +59,10 @@ bool Worker::turn() {
   from_guest::respond(from_guest_, holding_, events_);
 
   port::accept(ports_, frames_);
-  const bool arrived = frames_.count > 0;
-  forward(*table_, frames_, pool_, backlogged_, now);
+  bool arrived = frames_.count > 0;
+  forward(*table_, frames_, pool_, backlogged_, now, crossing_);
+  if (crossing_ != nullptr)
+    arrived |= forward_crossed(*table_, *crossing_, pool_, backlogged_, now, counters_);
   port::transmit(ports_, *table_, pool_);
 
   to_guest::copy(backlogged_, to_guest_, grants_, counters_);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "dataplane/counters.hpp"
+#include "dataplane/crossing.hpp"
 #include "dataplane/frame.hpp"
 #include "dataplane/from_guest/batch.hpp"
 #include "dataplane/idle.hpp"
@@ -26,8 +27,9 @@ struct WorkerOptions {
 class Worker {
  public:
   // All of them outlive the worker. `events` is what control binds this worker's queues with.
+  // `crossing`: its end of the ways to other workers; null: there is no other.
   Worker(const WorkerOptions& options, Mailbox& mailbox, Grants& grants, EventChannels& events,
-         FramePool& pool);
+         FramePool& pool, CrossingEnd* crossing = nullptr);
 
   // Until Stop. On its lcore.
   void run();
@@ -54,6 +56,7 @@ class Worker {
   Grants& grants_;
   EventChannels& events_;
   FramePool& pool_;
+  CrossingEnd* const crossing_;
 
   const ForwardTable* table_ = nullptr;
   QueueSet queues_;

@@ -123,11 +123,12 @@ std::string info_text(const Json& info) {
 }
 
 std::string list_text(const Json& list) {
-  Table table({"VIF", "DOMAIN", "MAC", "PORT", "STATE", "ERROR"});
+  Table table({"VIF", "DOMAIN", "MAC", "PORT", "CPU", "STATE", "ERROR"});
   for (const Json& vif : list["vifs"])
     table.row({vif.value("vif", ""), or_dash(vif.value("domain", "")),
                or_dash(vif.value("mac", "")), or_dash(vif.value("port", "")),
-               vif.value("state", ""), vif.value("error", "")});
+               cell_text(vif.value("cpu", Json())), vif.value("state", ""),
+               vif.value("error", "")});
   return table.empty() ? "no vifs\n" : table.text();
 }
 

@@ -24,6 +24,7 @@ struct PortQueue {
   // Constant while attached.
   uint16_t port;  // DPDK's number: also names the port in mbuf->port and in the ForwardTable
   uint16_t queue = 0;
+  uint16_t worker = 0;  // whose it is, below limits::workers_max
   PortCapabilities can = {};
   int receive_fd = -1;  // readable when frames wait and the receive interrupt is armed; -1: none
 

@@ -10,10 +10,11 @@ namespace netback::port {
 namespace {
 
 // At the queue that sent it; only vifs send to ports.
-void drop_of_vif(rte_mbuf* frame, const ForwardTable& table, QueueCounter reason) {
+void drop_of_vif(rte_mbuf* frame, const PortQueue& port, const ForwardTable& table,
+                 QueueCounter reason) {
   GuestQueue* queue = table.source(frame);
   NETBACK_CHECK(queue != nullptr);  // its vif was in the table when the frame was forwarded
-  drop(frame, queue->counters, reason);
+  drop(frame, *queue, port.worker, reason);
 }
 
 // One buffer with the bytes of a chain; nullptr when there is none or it is too small.
@@ -80,7 +81,7 @@ class Sending {
       }
       const QueueCounter verdict = prepare(frame, port_, pool_);
       if (verdict != QueueCounter::from_guest_frames)
-        drop_of_vif(frame, table_, verdict);
+        drop_of_vif(frame, port_, table_, verdict);
       else
         frames[ready++] = frame;
     }
@@ -88,14 +89,20 @@ class Sending {
   }
 
  private:
+  // The sender, if it is this worker's.
+  void charge(const rte_mbuf* frame, size_t slots) const {
+    GuestQueue* vif = table_.queue_of_vif(source_vif(frame));
+    if (vif->worker == port_.worker) vif->debt_slots += static_cast<uint32_t>(slots);
+  }
+
   void send_cut(rte_mbuf* frame) {
     if (longer_than(frame, port_.can.frame_bytes_max))
-      return drop_of_vif(frame, table_, QueueCounter::from_guest_drop_port_too_long_frames);
+      return drop_of_vif(frame, port_, table_, QueueCounter::from_guest_drop_port_too_long_frames);
     Segments segments;
     const auto parts = cut(frame, pool_, segments);
     if (parts.empty())
-      return drop_of_vif(frame, table_, QueueCounter::from_guest_drop_no_buffer_frames);
-    table_.queue_of_vif(source_vif(frame))->debt_slots += static_cast<uint32_t>(parts.size());
+      return drop_of_vif(frame, port_, table_, QueueCounter::from_guest_drop_no_buffer_frames);
+    charge(frame, parts.size());
     rte_pktmbuf_free(frame);
     port_.counters.add(PortCounter::port_cut_frames);
     send(parts);  // none of them is segmented
@@ -109,7 +116,7 @@ class Sending {
                                            static_cast<uint16_t>(frames.size()));
     for (rte_mbuf* frame : frames.subspan(sent)) {
       bytes -= frame->pkt_len;
-      drop_of_vif(frame, table_, QueueCounter::from_guest_drop_port_full_frames);
+      drop_of_vif(frame, port_, table_, QueueCounter::from_guest_drop_port_full_frames);
     }
     if (sent == 0) return;
     port_.counters.add(PortCounter::port_sent_frames, sent);
@@ -129,7 +136,7 @@ void transmit_port(PortQueue& port, const ForwardTable& table, FramePool& pool) 
   if (port.running.load(std::memory_order_acquire)) [[likely]]
     return Sending(port, table, pool).send(frames);
   for (rte_mbuf* frame : frames)
-    drop_of_vif(frame, table, QueueCounter::from_guest_drop_too_early_frames);
+    drop_of_vif(frame, port, table, QueueCounter::from_guest_drop_too_early_frames);
 }
 
 }  // namespace

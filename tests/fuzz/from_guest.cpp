@@ -225,8 +225,11 @@ class Run : fuzz::World {
 
 extern "C" int LLVMFuzzerInitialize(int*, char***) {
   fuzz::start_dpdk();
-  for (const auto& counter : queue_counter_info) fuzz::expect(counter.name);
-  for (const auto& counter : port_counter_info) fuzz::expect(counter.name);
+  // Nothing crosses: there is one worker.
+  for (const auto& counter : queue_counter_info)
+    if (counter.name.find("_crossing_") == counter.name.npos) fuzz::expect(counter.name);
+  for (const auto& counter : port_counter_info)
+    if (counter.name.find("_crossing_") == counter.name.npos) fuzz::expect(counter.name);
   for (const auto& violation : violation_text) fuzz::expect(violation);
   machine();
   return 0;

@@ -261,30 +261,25 @@ TEST_CASE("a_rate_in_xenstore_that_cannot_be_understood_is_refused_and_not_ignor
   CHECK(problem(std::nullopt, plain_with("rate", "0,50000")).starts_with("xenstore rate: must be"));
 }
 
-TEST_CASE("a_vif_cannot_ask_for_another_cpu_than_its_port_s") {
+TEST_CASE("the_cpus_of_a_vif_are_those_of_its_file_then_of_the_defaults_else_any") {
   DaemonConfig daemon = two_ports();
   daemon.lcores = {4, 2};
-  for (size_t i = 0; i < daemon.ports.size(); ++i) {
-    VifConfig file = vif_file();
-    file.nic = daemon.ports[i].name;
-    const unsigned own = daemon.lcores[i], other = daemon.lcores[1 - i];
-    file.lcores = {{own}};
-    CHECK(problem(file, plain, daemon) == "accepted");
-    file.lcores = {{other, own}};
-    CHECK(problem(file, plain, daemon) == "accepted");
-    file.lcores = std::vector<unsigned>{};
-    CHECK(problem(file, plain, daemon) == "accepted");
-    file.lcores = {{other}};
-    CHECK(problem(file, plain, daemon) == "lcores from vif.d/a.toml: port '" + *file.nic +
-                                              "' and its vifs are served by cpu " +
-                                              std::to_string(own));
-    file.lcores.reset();
-    daemon.defaults.lcores = {{other}};
-    CHECK(problem(file, plain, daemon) == "lcores from defaults: port '" + *file.nic +
-                                              "' and its vifs are served by cpu " +
-                                              std::to_string(own));
-    daemon.defaults.lcores.reset();
-  }
+  using Cpus = std::vector<unsigned>;
+  const auto lcores = [&](const std::optional<VifConfig>& file) {
+    return effective_settings(file, plain, daemon).value().lcores;
+  };
+  daemon.defaults.nic = "host";
+  CHECK(lcores(std::nullopt).value.empty());
+  CHECK(lcores(std::nullopt).from == "built in");
+  daemon.defaults.lcores = {{2}};
+  CHECK(lcores(std::nullopt).value == Cpus{2});
+  CHECK(lcores(std::nullopt).from == "defaults");
+  VifConfig file = vif_file();
+  file.lcores = {{4, 2}};
+  CHECK(lcores(file).value == Cpus{4, 2});
+  CHECK(lcores(file).from == "vif file");
+  file.lcores = Cpus{};
+  CHECK(lcores(file).value.empty());
 }
 
 TEST_CASE("a_vif_cannot_ask_for_a_cpu_that_the_daemon_does_not_use") {

@@ -163,7 +163,8 @@ TEST_CASE("text_a_list_shows_each_vif_with_its_error") {
   const Json vif = {{"vif", "3.0"}, {"domain", ""},       {"mac", "00:16:3e:00:00:01"},
                     {"port", "p"},  {"state", "refused"}, {"error", "no port"}};
   const std::string text = list_text({{"vifs", Json::array({vif})}});
-  CHECK(text.find("3.0  -       00:16:3e:00:00:01  p     refused  no port\n") != std::string::npos);
+  CHECK(text.find("3.0  -       00:16:3e:00:00:01  p     -    refused  no port\n") !=
+        std::string::npos);
 }
 
 TEST_CASE("text_counters_of_zero_are_left_out_unless_asked_for") {
@@ -202,11 +203,12 @@ TEST_CASE("text_the_live_table_s_figures_stand_below_their_heads") {
 }
 
 TEST_CASE("text_a_list_s_words_stand_below_their_heads") {
-  const Json vif = {{"vif", "3.0"}, {"domain", "web"},    {"mac", "00:16:3e:00:00:01"},
-                    {"port", "p"},  {"state", "refused"}, {"error", "no port"}};
+  const Json vif = {{"vif", "3.0"},      {"domain", "web"}, {"mac", "00:16:3e:00:00:01"},
+                    {"port", "p"},       {"cpu", 5},        {"state", "refused"},
+                    {"error", "no port"}};
   CHECK(list_text({{"vifs", Json::array({vif})}}) ==
-        "VIF  DOMAIN  MAC                PORT  STATE    ERROR\n"
-        "3.0  web     00:16:3e:00:00:01  p     refused  no port\n");
+        "VIF  DOMAIN  MAC                PORT  CPU  STATE    ERROR\n"
+        "3.0  web     00:16:3e:00:00:01  p       5  refused  no port\n");
 }
 
 TEST_CASE("text_the_live_table_has_a_line_for_each_direction_worker_and_port") {

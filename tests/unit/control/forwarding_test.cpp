@@ -14,7 +14,7 @@ namespace {
 struct Bench {
   Mailbox mailbox;
   WorkerLink link{mailbox};
-  Forwarding forwarding{link};
+  Forwarding forwarding{{&link}};
   PortQueue port{.port = 3};
   std::vector<std::unique_ptr<TestGuest>> guests;
   const ForwardTable* table = nullptr;      // the worker's
@@ -138,4 +138,59 @@ TEST_CASE("forwarding_all_queues_of_a_vif_are_attached_or_none") {
   b.forwarding.remove(queues[0], [] {});
   for (int i = 0; i < 3; ++i) b.work();
   CHECK(b.attached == std::vector<const GuestQueue*>{b.guests[0]->queue.get()});
+}
+
+TEST_CASE("forwarding_of_two_workers_each_has_its_queues_and_ports_and_all_have_the_table") {
+  FakeXen::instance().reset();
+  Mailbox mailboxes[2];
+  WorkerLink links[2] = {WorkerLink(mailboxes[0]), WorkerLink(mailboxes[1])};
+  Forwarding forwarding({&links[0], &links[1]});
+  PortQueue ports[2] = {{.port = 3}, {.port = 4, .worker = 1}};
+  const ForwardTable* tables[2] = {};
+  std::vector<PortQueue*> attached_ports[2];
+  std::vector<GuestQueue*> attached[2];
+  const auto work = [&](int worker) {
+    for (Command command; mailboxes[worker].next_command(command);) {
+      if (const auto* use = std::get_if<UseTable>(&command.what)) tables[worker] = use->table;
+      if (const auto* port = std::get_if<AttachPort>(&command.what))
+        attached_ports[worker].push_back(port->port);
+      if (const auto* queue = std::get_if<AttachQueue>(&command.what))
+        attached[worker].push_back(queue->queue);
+      mailboxes[worker].report(Acked{command.sequence});
+    }
+    links[worker].handle_reports();
+  };
+  REQUIRE(forwarding.attach_ports({&ports[0], &ports[1]}));
+  for (int worker : {0, 1}) work(worker);
+  CHECK(attached_ports[0] == std::vector{&ports[0]});
+  CHECK(attached_ports[1] == std::vector{&ports[1]});
+
+  TestGuest guest(0);
+  guest.queue->worker = 1;
+  forwarding.add({.queue = guest.queue.get(), .port = 3, .mac = guest.settings.mac});
+  for (int worker : {0, 1}) work(worker);
+  CHECK(attached[0].empty());
+  CHECK(attached[1] == std::vector{guest.queue.get()});
+  for (const ForwardTable* table : tables) {
+    CHECK(table->queue_of_vif(0) == guest.queue.get());
+    CHECK(table->queue_of_vif(0, table->serial()) == guest.queue.get());
+    CHECK(table->queue_of_vif(0, table->serial() - 1) == nullptr);  // it was in none before
+  }
+  const uint32_t since = tables[0]->serial();
+
+  TestGuest second(1);
+  forwarding.add({.queue = second.queue.get(), .port = 3, .mac = second.settings.mac});
+  for (int worker : {0, 1}) work(worker);
+  CHECK(tables[0]->serial() > since);
+  CHECK(tables[0]->queue_of_vif(0, since) == guest.queue.get());
+  CHECK(tables[0]->queue_of_vif(1, since) == nullptr);
+
+  bool gone = false;
+  forwarding.remove(guest.queue.get(), [&] { gone = true; });
+  work(1);
+  CHECK_FALSE(gone);  // the other may send to it yet
+  CHECK(tables[0]->queue_of_vif(0) == guest.queue.get());
+  work(0);
+  CHECK(gone);
+  CHECK(tables[0]->queue_of_vif(0) == nullptr);
 }

@@ -5,14 +5,19 @@
 
 #include "control/requests.hpp"
 #include "control/startup.hpp"
+#include "tests/unit/support/test_guest.hpp"
 
 using namespace netback;
 using Json = Requests::Json;
 
 TEST_CASE("stats_every_queue_counter_is_there_flat_with_its_exported_name_and_value") {
-  QueueCounters counters;
-  for (size_t i = 0; i < QueueCounters::size; ++i) counters.add(QueueCounter(i), 100 + i);
-  const Json json = queue_counters_json(counters);
+  test::TestGuest guest(0);
+  for (size_t i = 0; i < QueueCounters::size; ++i) {
+    guest.queue->counters.add(QueueCounter(i), 50 + i);
+    guest.queue->elsewhere.add_shared(QueueCounter(i), 50);
+  }
+  Json json;
+  put_queue_counters(json, *guest.queue);
   REQUIRE(json.size() == queue_counter_info.size());
   for (size_t i = 0; i < queue_counter_info.size(); ++i)
     CHECK(json[std::string(queue_counter_info[i].name)] == 100 + i);

@@ -2,15 +2,11 @@
 // hands under traffic, and control reads what it may read meanwhile.
 #include <catch2/catch.hpp>
 
-#include <poll.h>
-
-#include <functional>
-#include <set>
 #include <thread>
 #include <vector>
 
 #include "dataplane/worker.hpp"
-#include "tests/unit/support/test_guest.hpp"
+#include "tests/unit/support/handover.hpp"
 
 using namespace netback;
 using namespace netback::test;
@@ -20,33 +16,6 @@ namespace {
 constexpr int handover_rounds = 100;
 constexpr uint16_t frames_per_round = 20;
 constexpr uint32_t staged_rounds = 200;  // a frame each, of a page of its own
-
-// The control thread's half: posts commands and waits for their acks.
-class Control {
- public:
-  explicit Control(Mailbox& mailbox) : mailbox_(mailbox) {}
-
-  template <class What>
-  void post_and_wait(const What& what) {
-    const uint32_t sequence = ++sequence_;
-    while (!mailbox_.post({.sequence = sequence, .what = what})) read_reports(1);
-    while (!acked_.contains(sequence)) read_reports(1000);
-  }
-
- private:
-  void read_reports(int wait_ms) {
-    pollfd readable{mailbox_.control_fd(), POLLIN, 0};
-    poll(&readable, 1, wait_ms);
-    mailbox_.clear_control_fd();
-    Report report;
-    while (mailbox_.next_report(report))
-      if (const auto* acked = std::get_if<Acked>(&report)) acked_.insert(acked->sequence);
-  }
-
-  Mailbox& mailbox_;
-  uint32_t sequence_ = 0;
-  std::set<uint32_t> acked_;
-};
 
 // A worker on its own thread, with a port. end() before what it was lent goes.
 struct RunningWorker {
@@ -80,22 +49,6 @@ std::unique_ptr<StagingTable> staging_of(TestGuest& guest, uint32_t first, uint3
                      .reference = reference,
                      .writable = true});
   return std::make_unique<StagingTable>(pages);
-}
-
-std::unique_ptr<ForwardTable> table_of(PortQueue& port, const std::vector<TestGuest*>& guests) {
-  std::vector<ForwardTable::Vif> vifs;
-  for (TestGuest* guest : guests)
-    vifs.push_back({.queue = guest->queue.get(), .port = port.port, .mac = guest->settings.mac});
-  return std::move(ForwardTable::make({&port}, vifs)).value();
-}
-
-// Waits for something that the worker does; false when it does not.
-bool soon(const std::function<bool()>& done) {
-  for (int i = 0; i < 20'000; ++i) {
-    if (done()) return true;
-    std::this_thread::sleep_for(std::chrono::microseconds(100));
-  }
-  return false;
 }
 
 }  // namespace

@@ -36,7 +36,7 @@ ControlHost::ControlHost() {
   ports.push_back(made(Port::open(config.ports[0], device.value(), *pool)));
   link = std::make_unique<WorkerLink>(mailbox);
   link->on_quarantined([this](const Quarantined& report) { watcher->quarantine(report); });
-  forwarding = std::make_unique<Forwarding>(*link);
+  forwarding = std::make_unique<Forwarding>(std::vector{link.get()});
   REQUIRE(forwarding->attach_ports({&ports[0]->queue()}));
   REQUIRE(loop->add(
       mailbox.control_fd(), [this](uint32_t) { link->handle_reports(); }, EPOLLIN));
@@ -45,7 +45,8 @@ ControlHost::ControlHost() {
                            .store = *store,
                            .grants = *grants,
                            .control_events = *control_events,
-                           .workers = {{*events, *link, *forwarding}},
+                           .forwarding = *forwarding,
+                           .workers = {{config.lcores[0], *events, *link}},
                            .plans = {*store, config, vif_files, ports},
                            .state_directory = state_files.path()});
   watcher = std::make_unique<VifWatcher>(*world);

@@ -33,6 +33,7 @@ void FakeXen::reset() {
   failing_operations.clear();
   during_copy = nullptr;
   open_fails = false;
+  records = true;
   copy_calls = copy_operations = impossible_copies = 0;
   operations_per_call.clear();
   notifications.clear();
@@ -57,7 +58,7 @@ void FakeXen::kick(uint32_t port) {
 int FakeXen::take_event(int fd) {
   const std::lock_guard lock(pending_lock_);
   ++event_reads;
-  if (pending_.empty()) return -1;
+  if (pending_.empty() || fd != events_fd_) return -1;
   const int port = static_cast<int>(pending_.back());
   pending_.pop_back();
   eventfd_t count;
@@ -131,6 +132,10 @@ int xengnttab_unmap(xengnttab_handle* handle, void* page, uint32_t count) {
 
 int xengnttab_grant_copy(xengnttab_handle*, uint32_t count,
                          xengnttab_grant_copy_segment_t* segments) {
+  if (!xen().records) {
+    for (uint32_t i = 0; i < count; ++i) segments[i].status = copy_one(segments[i]);
+    return 0;
+  }
   if (xen().during_copy) xen().during_copy();
   ++xen().copy_calls;
   xen().operations_per_call.push_back(count);
@@ -176,7 +181,7 @@ int xenevtchn_fd(xenevtchn_handle* handle) {
 }
 
 int xenevtchn_notify(xenevtchn_handle*, evtchn_port_t port) {
-  ++xen().notifications[port];
+  if (xen().records) ++xen().notifications[port];
   return 0;
 }
 

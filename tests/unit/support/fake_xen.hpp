@@ -42,6 +42,8 @@ class FakeXen {
   // Runs at the start of each copy call: what a guest does while we are in the hypercall.
   std::function<void()> during_copy;
   bool open_fails = false;
+  // False: copies succeed and nothing is counted, so that several threads may run at a time.
+  bool records = true;
 
   // What happened.
   uint32_t copy_calls = 0;

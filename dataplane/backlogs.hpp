@@ -1,0 +1,42 @@
+// Which frames join a vif's backlog: as many as it may hold, no longer than its guest takes, of
+// those that its rate pays for; cut if the guest does not segment.
+#pragma once
+
+#include <span>
+
+#include "dataplane/vif_places.hpp"
+#include "lib/dpdk/frame_pool.hpp"
+
+namespace netback {
+
+// Of one turn.
+class Backlogs {
+ public:
+  // `backlogged` lists the queues that have one. `now`: TSC.
+  Backlogs(const FramePool& pool, Backlogged& backlogged, uint64_t now)
+      : pool_(pool), backlogged_(backlogged), now_(now) {}
+
+  // Each frame waits for slots of this queue afterwards, or was dropped and counted there. How many
+  // segments frames were cut into.
+  uint32_t join(GuestQueue& queue, std::span<rte_mbuf* const> row);
+
+ private:
+  struct Room {
+    uint32_t frames, buffers;  // it joins while the backlog holds fewer of both
+    bool in(const Backlog& backlog) const {
+      return backlog.count() < frames && backlog.buffers() < buffers;
+    }
+  };
+  static QueueCounter refusal(const GuestQueue& queue, const rte_mbuf* frame, const Room& room);
+  QueueCounter refusal_or_rate(GuestQueue& queue, const rte_mbuf* frame, const Room& room);
+  uint32_t join_cut(GuestQueue& queue, rte_mbuf* frame, const Room& room);
+  Room room_of(const GuestQueue& queue);
+
+  static constexpr uint32_t unknown = UINT32_MAX;
+  const FramePool& pool_;
+  Backlogged& backlogged_;
+  const uint64_t now_;
+  uint32_t free_buffers_ = unknown;  // asked once a turn, and only when a frame waits
+};
+
+}  // namespace netback
