@@ -20,7 +20,7 @@ def words(lab):
     assert info["memory"] == "pages" and info["ports"] == 1, info
     vifs = {vif["vif"]: vif for vif in lab.ctl("list")["vifs"]}
     assert vifs[f"{domid}.0"] == {"vif": f"{domid}.0", "domain": "g1", "mac": mac(1),
-                                  "port": "bridge", "state": "connected"}, vifs
+                                  "port": "bridge", "state": "connected", "cpu": 0}, vifs
     for name in (f"{domid}.0", "g1.0", mac(1), mac(1).upper()):
         details = lab.ctl(f"show {name}")
         assert details["vif"] == f"{domid}.0", (name, details)
