@@ -18,7 +18,7 @@ MORE = 4
 IDLE = ("chrt", "--idle", "0")
 GUEST_CPU = 0
 # An attack is tried again when less came through, as the machine has other things to do, too.
-TRIES = 3
+TRIES = 5
 
 
 def victim(lab, rate, seconds):
