@@ -229,9 +229,9 @@ class Forwarding {
     show_here(crowd, frame, owner);
   }
 
-  // What is shared cannot be changed any more: its checksum is filled in while it is ours alone, and
-  // of one that stands for several they get those, as copies; the frame itself is for `owner` or the
-  // port as it was.
+  // What is shared cannot be changed any more: its checksum is filled in while it is ours alone,
+  // and of one that stands for several they get those, as copies; the frame itself is for `owner`
+  // or the port as it was.
   void show_here(const ForwardTable::Crowd& crowd, rte_mbuf* frame, const GuestQueue* owner) {
     if (segmented(frame)) [[unlikely]]
       return show_cut(crowd, frame, owner);

@@ -49,11 +49,13 @@ TEST_CASE("crossing: only a worker of its own writes what a vif owes, whoever cu
 TEST_CASE("crossing: more frames for a worker than one turn keeps all get there") {
   Pairs c;
   const Bytes frame = c.frame(c.guests[2]->settings.mac, *c.guests[0]);
-  for (int i = 0; i < 120; ++i) c.guests[0]->put_frame(frame, 1);
-  c.guests[0]->from_guest.push();
+  for (TestGuest* from : {c.guests[0].get(), c.guests[1].get()}) {
+    for (int i = 0; i < 64; ++i) from->put_frame(frame, 1);
+    from->from_guest.push();
+  }
   for (int i = 0; i < 20; ++i) c.port.feed(make_frame(c.guests[2]->settings.mac, c.elsewhere, 60));
   for (int i = 0; i < 4; ++i) c.turn();
-  CHECK(c.count(1, WorkerCounter::worker_crossed_frames) == 140);
+  CHECK(c.count(1, WorkerCounter::worker_crossed_frames) == 148);
   CHECK(c.guests[0]->count(QueueCounter::from_guest_drop_crossing_frames) == 0);
   CHECK(c.guests[2]->count(QueueCounter::to_guest_frames) == 60);
 }
