@@ -122,6 +122,16 @@ def crossing_to_all(lab):
     assert lab.port_frames() == before + BROADCASTS, (before, lab.port_frames())
 
 
+def destroy_in_flood(lab):
+    """Destroys g1 while it floods g2: g2's receiver."""
+    other = lab.pktgen("g2", "--events", "receive")
+    victim = lab.pktgen("g1", "--queues", "2", "send", "--to", G2)
+    until(lambda: lab.count("g1", "from_guest_frames") > 20_000, "a flood")
+    lab.tool("domain", "destroy", "g1")
+    victim.wait()
+    return other
+
+
 @scenario("two workers, one port: pings between them at a low rate wake who sleeps, and a guest"
           " that floods across and is destroyed is no matter", daemon=False)
 def crossing_wakes(lab):
@@ -134,11 +144,7 @@ def crossing_wakes(lab):
     lab.note(f"round trip across workers: {ping['round_trip_us']}")
     assert ping["round_trip_us"]["p50"] < PING_US_MAX, ping["round_trip_us"]
     ping = lab.pktgen("g3", "--events", "ping", "--rate", "500", "--to", G4)
-    other = lab.pktgen("g2", "--events", "receive")
-    victim = lab.pktgen("g1", "--queues", "2", "send", "--to", G2)
-    until(lambda: lab.count("g1", "from_guest_frames") > 20_000, "a flood")
-    lab.tool("domain", "destroy", "g1")
-    victim.wait()
+    other = destroy_in_flood(lab)
     lab.tool("domain", "destroy", "g2")
     other.wait()
     before = lab.count("g3", "to_guest_frames")
@@ -158,12 +164,7 @@ def workers_apart(lab):
     echo = lab.pktgen("g4", "--events", "echo")
     ping = lab.pktgen("g3", "--events", "ping", "--rate", "500", "--to", G4)
     until(lambda: lab.count("g3", "to_guest_frames") > 20, "pings")
-    other = lab.pktgen("g2", "--events", "receive")
-    victim = lab.pktgen("g1", "--queues", "2", "send", "--to", G2)
-    until(lambda: lab.count("g1", "from_guest_frames") > 20_000, "a flood")
-    lab.tool("domain", "destroy", "g1")
-    victim.wait()
-    lab.stop(other)
+    lab.stop(destroy_in_flood(lab))
     lab.create("g5")
     lab.add_vif("g5", G5, nic="a")
     sent = lab.result(lab.pktgen("g5", "--count", BROADCASTS, "send", "--rate", "1000"))
