@@ -1,0 +1,38 @@
+// The filters of a NIC for unit tests, at the C ABI of DPDK: while one lives, it is the hardware
+// below every port, which keeps what it is told as DPDK does and refuses what the test says.
+#pragma once
+
+#include <rte_ethdev.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "tests/unit/support/filters.hpp"
+
+namespace netback::test {
+
+class FakeNic {
+ public:
+  // `addresses`: that its table takes, the primary MAC with them.
+  explicit FakeNic(uint32_t addresses = 16) : addresses_max(addresses) { current = this; }
+  ~FakeNic() { current = nullptr; }
+  FakeNic(const FakeNic&) = delete;
+
+  static FakeNic* current;  // the one that lives
+
+  // Calls by the names of DPDK's functions without "rte_eth_" and "dev_": each refused with this.
+  std::map<std::string, int> refuses;
+  size_t groups_max = SIZE_MAX;  // a longer list is refused with -ENOSPC
+  uint32_t addresses_max;
+
+  FilterState state{.primary = own_mac};
+  // What was called: "mac_addr_add 00:16:3e:00:00:01", "set_mc_addr_list 2", "promiscuous_enable".
+  std::vector<std::string> calls;
+  size_t count(const std::string& name) const;  // of them, that begin so
+
+  // 0 if it may be done, or what it is refused with. Notes the call.
+  int begin(const std::string& name, const std::string& argument = {});
+};
+
+}  // namespace netback::test
