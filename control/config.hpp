@@ -100,6 +100,7 @@ struct EffectiveVif {
   Origin<RateLimit> rate;  // from the guest
   Origin<RateLimit> rate_to_guest;
   Origin<bool> rx_filter;
+  Origin<bool> set_physaddr;
   Origin<bool> lock_mac;
   Origin<uint32_t> backlog_frames;
   Origin<uint32_t> queues_max;
@@ -108,9 +109,8 @@ struct EffectiveVif {
 };
 // `xenstore` maps our directory's keys to values (mac, mtu, rate, nic, bridge, vlan,
 // SUNW-need-rx-filter, SUNW-need-set-physaddr); an absent key is not in it. Fails on a value that
-// cannot be: says which key, from where, and why. SUNW-need-set-physaddr, which this version does
-// not do, is a warning (seed S10). The port is the first given of: file nic, xenstore nic, the port
-// on xenstore's bridge, [defaults] nic.
+// cannot be: says which key, from where, and why. The port is the first given of: file nic,
+// xenstore nic, the port on xenstore's bridge, [defaults] nic.
 Result<EffectiveVif> effective_settings(const std::optional<VifConfig>& file,
                                         const std::map<std::string, std::string>& xenstore,
                                         const DaemonConfig& daemon);

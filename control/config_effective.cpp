@@ -51,6 +51,14 @@ Status read_number(const Keys& xenstore, const char* key, uint32_t lowest, uint3
                                   in_quotes(*text)));
 }
 
+// illumos's keys of what a vif needs: a number, more than 0 for yes.
+Status read_need(const Keys& xenstore, const char* key, std::optional<bool>& need) {
+  std::optional<uint32_t> number;
+  if (Status read = read_number(xenstore, key, 0, INT32_MAX, number); !read) return read;
+  if (number) need = *number > 0;
+  return Done{};
+}
+
 Result<Origin<std::string>> choose_mac(const VifConfig& file, const Keys& xenstore) {
   const auto text = find(xenstore, keys::mac);
   // libxl always writes one. A file's MAC is the one that it was matched by.
@@ -159,12 +167,13 @@ Result<EffectiveVif> effective_settings(const std::optional<VifConfig>& given,
   }
   std::optional<uint32_t> vlan;
   if (auto read = read_vlan(xenstore, vlan); !read) return read.error();
-  std::optional<uint32_t> need_filter;
-  if (auto read = read_number(xenstore, keys::need_rx_filter, 0, INT32_MAX, need_filter); !read) {
+  std::optional<bool> store_filter, store_physaddr;
+  if (auto read = read_need(xenstore, keys::need_rx_filter, store_filter); !read) {
     return read.error();
   }
-  std::optional<bool> store_filter;
-  if (need_filter) store_filter = *need_filter > 0;
+  if (auto read = read_need(xenstore, keys::need_set_physaddr, store_physaddr); !read) {
+    return read.error();
+  }
 
   auto rate = effective_rate(file.rate, find(xenstore, keys::rate), daemon);
   if (!rate) return rate.error();
@@ -172,11 +181,6 @@ Result<EffectiveVif> effective_settings(const std::optional<VifConfig>& given,
   const std::optional<bool> no_truth;
   const std::optional<uint32_t> no_number;
   const std::optional<RateLimit> no_rate;
-  std::vector<std::string> warnings;
-  if (find(xenstore, keys::need_set_physaddr).value_or("0") != "0") {
-    warnings.push_back(fmt::format("xenstore {} is ignored by this version: the port keeps its MAC",
-                                   keys::need_set_physaddr));
-  }
   return EffectiveVif{
       .nic = std::move(nic).value(),
       .mac = std::move(mac).value(),
@@ -186,12 +190,13 @@ Result<EffectiveVif> effective_settings(const std::optional<VifConfig>& given,
       .rate_to_guest = pick(file.rate_to_guest, no_rate, defaults.rate_to_guest, RateLimit{}),
       // Filtered: no guest of today asks, and a shared port must not leak (seed S6).
       .rx_filter = pick(file.rx_filter, store_filter, defaults.rx_filter, true),
+      .set_physaddr = pick(file.set_physaddr, store_physaddr, defaults.set_physaddr, false),
       .lock_mac = pick(file.lock_mac, no_truth, defaults.lock_mac, false),
       .backlog_frames =
           pick(file.backlog_frames, no_number, defaults.backlog_frames, limits::backlog_frames_max),
       .queues_max = pick(file.queues_max, no_number, defaults.queues_max, limits::vif_queues_max),
       .lcores = std::move(lcores).value(),
-      .warnings = std::move(warnings),
+      .warnings = {},
   };
 }
 

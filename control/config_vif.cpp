@@ -130,7 +130,7 @@ void read_settings(TableReader& table, VifConfig& vif) {
   vif.lcores = table.lcores("lcores");
   vif.backlog_frames = table.number("backlog-frames", 1, limits::backlog_frames_max);
   vif.queues_max = table.number("queues-max", 1, limits::vif_queues_max);
-  vif.set_physaddr = fixed_truth(table, "set-physaddr", false);
+  vif.set_physaddr = table.truth("set-physaddr");
   vif.switching = fixed_truth(table, "switching", true);
   vif.rate = table.rate("rate");
   vif.rate_to_guest = table.rate("rate-to-guest");

@@ -237,6 +237,7 @@ Status Daemon::open_socket() {
 
 Status Daemon::start_watcher() {
   control_events_ = std::make_unique<ControlEvents>(*loop_, *control_channels_);
+  filters_ = std::make_unique<FilterControl>(*loop_);
   std::vector<VifWorker> workers;
   for (size_t i = 0; i < workers_.size(); ++i)
     workers.push_back({config_.lcores[i], *events_[i], *workers_[i].link});
@@ -246,6 +247,7 @@ Status Daemon::start_watcher() {
       .grants = *grants_,
       .control_events = *control_events_,
       .forwarding = *forwarding_,
+      .filters = *filters_,
       .workers = std::move(workers),
       .plans = {*store_, config_, vif_files_, ports_},
       .state_directory = std::filesystem::path(options_.socket).parent_path().string()});
@@ -260,6 +262,7 @@ Status Daemon::start_watcher() {
 void Daemon::end_watcher() {
   watcher_.reset();
   world_.reset();
+  filters_.reset();  // the ports keep what is programmed until they are closed
   control_events_.reset();
 }
 

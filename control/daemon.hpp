@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "control/config.hpp"
+#include "control/filter_control.hpp"
 #include "control/forwarding.hpp"
 #include "control/host.hpp"
 #include "control/loop.hpp"
@@ -107,6 +108,7 @@ class Daemon {
   Requests requests_;
   std::unique_ptr<ControlSocket> socket_;
   std::unique_ptr<ControlEvents> control_events_;
+  std::unique_ptr<FilterControl> filters_;
   std::unique_ptr<VifWorld> world_;
   std::unique_ptr<VifWatcher> watcher_;
   bool draining_ = false;

@@ -6,8 +6,6 @@
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 
-#include <algorithm>
-
 #include "control/kernel_link.hpp"
 #include "lib/base/log.hpp"
 
@@ -131,16 +129,9 @@ Status Port::start() {
   if (const int result = rte_eth_dev_start(queue_->port); result != 0)
     return port_error(*this, "does not start", result);
   started_ = true;
-  // Guests' addresses are not the port's own, and no filter of it is programmed for them.
-  const int result = rte_eth_promiscuous_enable(queue_->port);
-  promiscuous_ = result == 0;
-  if (promiscuous_) {
-    ++promiscuous_fallbacks_;
-    log::info("port '{}': promiscuous; frames are filtered in software", config_.name);
-  } else if (result != -ENOTSUP) {
-    log::warn("port '{}': no promiscuous mode: {}; frames for guests may not arrive", config_.name,
-              rte_strerror(-result));
-  }
+  filters_ =
+      std::make_unique<FilterProgrammer>(config_.name, queue_->port, device_.quirks->kernel_tap);
+  filters_->program({});  // until a vif needs something
   if (interrupts_) queue_->receive_fd = rte_eth_dev_rx_intr_ctl_q_get_fd(queue_->port, 0);
   if (queue_->receive_fd < 0) queue_->receive_fd = -1;
   return Done{};
@@ -179,22 +170,18 @@ void Port::close() {
   if (!queue_) return;
   queue_->running.store(false, std::memory_order_release);
   const uint16_t number = queue_->port;
-  if (promiscuous_) rte_eth_promiscuous_disable(number);
+  if (filters_) filters_->program({});
   if (started_) rte_eth_dev_stop(number);
   rte_eth_dev_close(number);
   if (!device_.pci()) rte_eal_hotplug_remove("vdev", device_.name.c_str());
   queue_.reset();
-  started_ = promiscuous_ = false;
+  started_ = false;
 }
 
 std::string Port::mac() const {
   rte_ether_addr address{};
   if (!queue_ || rte_eth_macaddr_get(queue_->port, &address) != 0) return {};
-  char text[RTE_ETHER_ADDR_FMT_SIZE];
-  rte_ether_format_addr(text, sizeof text, &address);
-  std::string lower(text);
-  std::ranges::transform(lower, lower.begin(), [](unsigned char c) { return std::tolower(c); });
-  return lower;
+  return address_text(address);
 }
 
 Port::DriverCounts Port::driver_counts() const {

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "control/config.hpp"
+#include "control/filter_programmer.hpp"
 #include "control/port_device.hpp"
 #include "dataplane/port/port_queue.hpp"
 #include "lib/base/result.hpp"
@@ -24,17 +25,17 @@ class Port {
   Port(const Port&) = delete;
   Port& operator=(const Port&) = delete;
 
-  // `running` goes first, then the queue and the device in the reverse order of open(). No worker
-  // has the queue any more. Again is harmless (seed S12).
+  // `running` goes first, then the filters, the queue and the device in the reverse order of
+  // open(). No worker has the queue any more. Again is harmless (seed S12).
   void close();
 
   PortQueue& queue() { return *queue_; }
   const PortQueue& queue() const { return *queue_; }
   const PortConfig& config() const { return config_; }
   const PortDevice& device() const { return device_; }
-  bool promiscuous() const { return promiscuous_; }
-  // How often it took to promiscuous mode because no address filter of its own was programmed.
-  uint64_t promiscuous_fallbacks() const { return promiscuous_fallbacks_; }
+  // Of its NIC: what its vifs need.
+  FilterProgrammer& filters() { return *filters_; }
+  const FilterProgrammer& filters() const { return *filters_; }
   std::string mac() const;
 
   // Asks the driver; one without link status counts as up. Whether it changed since the last call.
@@ -58,11 +59,10 @@ class Port {
 
   PortConfig config_;
   PortDevice device_;
-  std::unique_ptr<PortQueue> queue_;  // once probed
+  std::unique_ptr<PortQueue> queue_;           // once probed
+  std::unique_ptr<FilterProgrammer> filters_;  // once started
   bool started_ = false;
   bool interrupts_ = false;
-  bool promiscuous_ = false;
-  uint64_t promiscuous_fallbacks_ = 0;
   bool link_up_ = true;
 };
 

@@ -32,6 +32,7 @@ Json settings_json(const EffectiveVif& settings) {
           {"rate", rate_json(settings.rate)},
           {"rate-to-guest", rate_json(settings.rate_to_guest)},
           {"rx-filter", origin_json(settings.rx_filter)},
+          {"set-physaddr", origin_json(settings.set_physaddr)},
           {"lock-mac", origin_json(settings.lock_mac)},
           {"backlog-frames", origin_json(settings.backlog_frames)},
           {"queues-max", origin_json(settings.queues_max)},
@@ -76,6 +77,43 @@ Json groups_json(const MulticastGroups& groups) {
     all.push_back(text);
   }
   return all;
+}
+
+// Vifs that an address is for; none when it is no vif's.
+Names users_of(const AddressUsers& users, const rte_ether_addr& address) {
+  const auto found = users.find(address);
+  return found == users.end() ? Names{} : found->second;
+}
+
+Json addresses_json(const Addresses& programmed, const AddressUsers& users) {
+  Json all = Json::array();
+  for (const auto& address : programmed)
+    all.push_back({{"address", address_text(address)}, {"vifs", users_of(users, address)}});
+  return all;
+}
+
+void put_filter_counts(Json& json, const FilterProgrammer::Counts& counts) {
+  json["filter_calls"] = counts.calls;
+  json["promiscuous_fallbacks"] = counts.promiscuous_fallbacks;
+  json["allmulticast_fallbacks"] = counts.allmulticast_fallbacks;
+  json["primary_mac_refused"] = counts.primary_refused;
+  json["unicast_refused"] = counts.unicast_refused;
+  json["multicast_refused"] = counts.multicast_refused;
+  json["allmulticast_refused"] = counts.allmulticast_refused;
+  json["promiscuous_refused"] = counts.promiscuous_refused;
+}
+
+// What is programmed, and for whom.
+void put_filters(Json& json, const FilterProgrammer& filters) {
+  const FilterState& state = filters.programmed();
+  json["mac_for"] = users_of(filters.wanted().unicast, state.primary);
+  json["promiscuous"] = state.promiscuous;
+  json["promiscuous_for"] = filters.why_promiscuous();
+  json["allmulticast"] = state.allmulticast;
+  json["allmulticast_for"] = filters.why_allmulticast();
+  json["unicast"] = addresses_json(state.unicast, filters.wanted().unicast);
+  json["multicast"] = addresses_json(state.multicast, filters.wanted().multicast);
+  put_filter_counts(json, filters.counts());
 }
 
 Json connection_json(const VifSession& vif) {
@@ -180,20 +218,20 @@ Json vif_stats(const VifSession& vif) {
 
 Json port_details(const Port& port) {
   const PortQueue& queue = port.queue();
-  return {{"port", port.config().name},
-          {"device", port.config().device},
-          {"driver", port.device().quirks->driver},
-          {"dpdk_port", queue.port},
-          {"mac", port.mac()},
-          {"mtu", port.config().mtu},
-          {"bridge", port.config().bridge},
-          {"link", port.link_up() ? "up" : "down"},
-          {"running", queue.running.load()},
-          {"promiscuous", port.promiscuous()},
-          {"promiscuous_fallbacks", port.promiscuous_fallbacks()},
-          {"checksum_offload", queue.can.checksum},
-          {"chained_buffers", queue.can.chains},
-          {"receive_interrupt", queue.receive_fd >= 0}};
+  Json json = {{"port", port.config().name},
+               {"device", port.config().device},
+               {"driver", port.device().quirks->driver},
+               {"dpdk_port", queue.port},
+               {"mac", port.mac()},
+               {"mtu", port.config().mtu},
+               {"bridge", port.config().bridge},
+               {"link", port.link_up() ? "up" : "down"},
+               {"running", queue.running.load()},
+               {"checksum_offload", queue.can.checksum},
+               {"chained_buffers", queue.can.chains},
+               {"receive_interrupt", queue.receive_fd >= 0}};
+  put_filters(json, port.filters());
+  return json;
 }
 
 Json stats_json(const StatsSources& sources) {
@@ -209,7 +247,7 @@ Json stats_json(const StatsSources& sources) {
     one["driver_sent_frames"] = driver.sent_frames;
     one["driver_missed_frames"] = driver.missed_frames;
     one["driver_failed_frames"] = driver.failed_frames;
-    one["promiscuous_fallbacks"] = port->promiscuous_fallbacks();
+    put_filter_counts(one, port->filters().counts());
     json["ports"].push_back(std::move(one));
   }
   for (size_t i = 0; i < sources.workers.size(); ++i) {

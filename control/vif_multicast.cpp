@@ -1,4 +1,4 @@
-// What a vif does about its guest's multicast control.
+// What a vif does about its guest's multicast control, and has its port's NIC let through.
 #include <fmt/format.h>
 
 #include <utility>
@@ -21,6 +21,12 @@ void VifSession::watch_multicast(bool requested, bool resume) {
       directory.empty() ? "" : fmt::format("{}/multicast-{}", directory, id_.text()));
   multicast_->begin(requested, resume);
   blamed_for_multicast_ = false;
+  world_.filters.add({.name = id_.text(),
+                      .port = plan_->port,
+                      .mac = plan_->queue.mac,
+                      .filtered = plan_->settings.rx_filter.value,
+                      .set_physaddr = plan_->settings.set_physaddr.value,
+                      .groups = &connection_->multicast()});
   const Status watched = world_.store.watch(multicast_path(), "frontend:" + id_.text());
   if (!watched) log::error("vif {}: {}", id_.text(), watched.error().message);
 }
@@ -28,6 +34,7 @@ void VifSession::watch_multicast(bool requested, bool resume) {
 void VifSession::look_at_multicast() {
   if (!multicast_) return;
   const auto text = world_.store.read(multicast_path());
+  world_.filters.look_soon();
   if (multicast_->request(text) || std::exchange(blamed_for_multicast_, true)) return;
   log::warn("vif {}: {} is neither 0 nor 1: {}: all multicast groups go to the guest", id_.text(),
             netif::keys::request_multicast_control, in_quotes(*text));

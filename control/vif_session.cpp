@@ -265,6 +265,7 @@ Status VifSession::connect(const Agreement& agreement, bool resume) {
 void VifSession::disconnect(bool drain) {
   busy_ = true;
   if (control_ring_) control_ring_->stop();
+  world_.filters.remove(id_.text());
   world_.forwarding.remove(&connection_->queue(), [this, drain] {
     const auto left = std::make_shared<size_t>(connection_->queues().size());
     for (GuestQueue* queue : connection_->queues())

@@ -10,6 +10,7 @@
 
 #include "control/connection.hpp"
 #include "control/control_ring.hpp"
+#include "control/filter_control.hpp"
 #include "control/forwarding.hpp"
 #include "control/loop.hpp"
 #include "control/multicast_control.hpp"
@@ -35,6 +36,7 @@ struct VifWorld {
   Grants& grants;  // control's: ring pages
   ControlEvents& control_events;
   Forwarding& forwarding;
+  FilterControl& filters;
   std::vector<VifWorker> workers;  // by number
   PlanSources plans;
   std::string state_directory = {};             // what a restart finds again; empty: nothing

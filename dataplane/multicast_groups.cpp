@@ -24,7 +24,9 @@ bool MulticastGroups::join(uint64_t key) {
   in_bucket_[bucket_of(key)].fetch_add(1);
   for (auto& entry : list_) {
     uint64_t expected = none;
-    if (entry.compare_exchange_strong(expected, key)) return true;
+    if (!entry.compare_exchange_strong(expected, key)) continue;
+    note_change();
+    return true;
   }
   in_bucket_[bucket_of(key)].fetch_sub(1);
   return false;
@@ -36,7 +38,9 @@ void MulticastGroups::leave(const rte_ether_addr& group) {
   if (key == none) return;
   for (auto& entry : list_) {
     uint64_t expected = key;
-    if (entry.compare_exchange_strong(expected, none)) in_bucket_[bucket_of(key)].fetch_sub(1);
+    if (!entry.compare_exchange_strong(expected, none)) continue;
+    in_bucket_[bucket_of(key)].fetch_sub(1);
+    note_change();
   }
 }
 

@@ -22,7 +22,9 @@ class MulticastGroups {
   void leave(const rte_ether_addr& group);
 
   // Control: whether the list decides what the guest gets. Until then it is only kept.
-  void apply(bool applied) { applied_.store(applied, std::memory_order_relaxed); }
+  void apply(bool applied) {
+    if (applied_.exchange(applied, std::memory_order_relaxed) != applied) note_change();
+  }
   bool applied() const { return applied_.load(std::memory_order_relaxed); }
 
   // Whether the guest is to get a frame that is not for its own address alone. `to`: its
@@ -31,6 +33,9 @@ class MulticastGroups {
     return !applied() || (to & group_bit) == 0 || to == broadcast || contains(to);
   }
   std::vector<rte_ether_addr> joined() const;
+  // Another with each change of the list and of whether it is applied. Control reads it, and the
+  // list after it: what changes from then on makes one more.
+  uint32_t version() const { return version_.load(std::memory_order_acquire); }
 
  private:
   static constexpr uint64_t group_bit = 1, broadcast = 0xffff'ffff'ffff;
@@ -38,6 +43,7 @@ class MulticastGroups {
 
   static uint64_t key_of(const rte_ether_addr& address);
   static size_t bucket_of(uint64_t key) { return (key * 0x9e37'79b9'7f4a'7c15) >> 58; }
+  void note_change() { version_.fetch_add(1, std::memory_order_release); }
   bool join(uint64_t key);
   bool contains(uint64_t key) const {
     // Most frames are of groups that nobody here has joined: known by one look.
@@ -47,6 +53,7 @@ class MulticastGroups {
   bool find(uint64_t key) const;
 
   std::atomic<bool> applied_ = false;
+  std::atomic<uint32_t> version_ = 1;
   // How many of the list fall to each bucket, or are about to: never too few.
   std::array<std::atomic<uint8_t>, 64> in_bucket_{};
   std::array<std::atomic<uint64_t>, limits::multicast_groups_max> list_{};

@@ -184,7 +184,14 @@ std::string stats_text(const Json& stats, bool all) {
 
 std::string ports_text(const Json& ports) {
   std::string text;
-  for (const Json& port : ports["ports"]) text += pair_lines(port) + "\n";
+  for (const Json& port : ports["ports"]) {
+    text += pair_lines(port, {"unicast", "multicast"});
+    Table filters({"FILTER", "ADDRESS", "VIFS"});
+    for (const std::string kind : {"unicast", "multicast"})
+      for (const Json& one : port.value(kind, Json::array()))
+        filters.row({kind, one.value("address", ""), cell_text(one["vifs"])});
+    text += (filters.empty() ? "" : filters.text()) + "\n";
+  }
   if (text.empty()) return "no ports\n";
   text.pop_back();
   return text;

@@ -156,23 +156,28 @@ def veth_port(lab):
         lab.start_daemon()
         assert lab.log().count(warning) == 1
 
-        link = network.run("ip", "-d", "link", "show", "veth0")
-        assert "mtu 1400" in link and "promiscuity 1" in link, link
-        port = lab.ctl("port", "null")["ports"][0]
-        assert port["promiscuous"] and port["promiscuous_fallbacks"] == 1, port
-        assert lab.ctl("stats")["ports"][0]["promiscuous_fallbacks"] == 1
+        def mode():
+            shown = network.run("ip", "-d", "link", "show", "veth0")
+            assert "mtu 1400" in shown, shown
+            return re.search(r"promiscuity \d", shown)[0]
+        assert mode() == "promiscuity 0"
+        assert not lab.ctl("port", "null")["ports"][0]["promiscuous"]
 
         (lab.directory / "config" / "vif.d" / "g1.toml").write_text(f'mac = "{G1}"\nmtu = 1400\n')
         lab.create("g1", G1)
         sender = lab.pktgen("g1", "--events", "send", "--rate", "100")
+        until(lambda: mode() == "promiscuity 1", "promiscuous: it takes no address of a vif's")
+        port = lab.ctl("port", "null")["ports"][0]
+        assert port["promiscuous"] and port["promiscuous_fallbacks"] == 1, port
+        assert lab.ctl("stats")["ports"][0]["promiscuous_fallbacks"] == 1
         assert backend(lab, "g1", "carrier") is None, "absent says up"
         for link, carrier in (("down", "0"), ("up", "1")):
             network.run("ip", "link", "set", "veth1", link)
             until(lambda: backend(lab, "g1", "carrier") == carrier, f"carrier {carrier}", 5)
             assert lab.ctl("port", "null")["ports"][0]["link"] == link
         lab.stop(sender)
+        until(lambda: mode() == "promiscuity 0", "promiscuous no more")
         lab.drain_daemon()
-        assert "promiscuity 0" in network.run("ip", "-d", "link", "show", "veth0")
         lab.start_daemon()
 
 

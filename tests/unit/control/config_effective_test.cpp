@@ -65,6 +65,7 @@ TEST_CASE("without_a_file_xenstore_and_what_is_built_in_hold") {
   check(vif.rate, RateLimit{}, "built in");
   check(vif.rate_to_guest, RateLimit{}, "built in");
   check(vif.rx_filter, true, "built in");
+  check(vif.set_physaddr, false, "built in");
   check(vif.lock_mac, false, "built in");
   check(vif.backlog_frames, 512u, "built in");
   check(vif.queues_max, 8u, "built in");
@@ -75,12 +76,14 @@ TEST_CASE("defaults_hold_before_what_is_built_in") {
   DaemonConfig daemon = two_ports();
   daemon.defaults.mtu = 1400;
   daemon.defaults.rx_filter = false;
+  daemon.defaults.set_physaddr = true;
   daemon.defaults.lock_mac = true;
   daemon.defaults.backlog_frames = 64;
   daemon.defaults.queues_max = 4;
   const EffectiveVif vif = settings(vif_file(), plain, daemon);
   check(vif.mtu, 1400u, "defaults");
   check(vif.rx_filter, false, "defaults");
+  check(vif.set_physaddr, true, "defaults");
   check(vif.lock_mac, true, "defaults");
   check(vif.backlog_frames, 64u, "defaults");
   check(vif.queues_max, 4u, "defaults");
@@ -92,9 +95,12 @@ TEST_CASE("xenstore_holds_before_defaults") {
   daemon.defaults.rx_filter = true;
   Keys keys = plain_with("mtu", "9000");
   keys["SUNW-need-rx-filter"] = "0";
+  keys["SUNW-need-set-physaddr"] = "0";
+  daemon.defaults.set_physaddr = true;
   const EffectiveVif vif = settings(std::nullopt, keys, daemon);
   check(vif.mtu, 9000u, "xenstore");
   check(vif.rx_filter, false, "xenstore");
+  check(vif.set_physaddr, false, "xenstore");
 }
 
 TEST_CASE("the_vif_file_holds_before_all") {
@@ -105,10 +111,12 @@ TEST_CASE("the_vif_file_holds_before_all") {
   daemon.defaults.queues_max = 4;
   Keys keys = plain_with("mtu", "9000");
   keys["SUNW-need-rx-filter"] = "0";
+  keys["SUNW-need-set-physaddr"] = "0";
   VifConfig file = vif_file();
   file.mac = "00:16:3e:01:02:0a";
   file.mtu = 1280;
   file.rx_filter = true;
+  file.set_physaddr = true;
   file.lock_mac = true;
   file.backlog_frames = 5;
   file.queues_max = 2;
@@ -116,6 +124,7 @@ TEST_CASE("the_vif_file_holds_before_all") {
   check<std::string>(vif.mac, "00:16:3e:01:02:0a", "vif file");
   check(vif.mtu, 1280u, "vif file");
   check(vif.rx_filter, true, "vif file");
+  check(vif.set_physaddr, true, "vif file");
   check(vif.lock_mac, true, "vif file");
   check(vif.backlog_frames, 5u, "vif file");
   check(vif.queues_max, 2u, "vif file");
@@ -135,15 +144,19 @@ TEST_CASE("seed_S06_the_filter_key_is_a_number_and_absent_is_filtered") {
   }
 }
 
-TEST_CASE("seed_S10_set_physaddr_in_xenstore_is_a_warning") {
-  const auto warnings = [](const std::string& value) {
+TEST_CASE("seed_S10_the_physaddr_key_is_a_number_more_than_0_for_yes") {
+  const auto asks = [](const std::string& value) {
     return settings(std::nullopt, plain_with("SUNW-need-set-physaddr", value), two_ports())
-        .warnings;
+        .set_physaddr;
   };
-  CHECK(warnings("0").empty());
-  REQUIRE(warnings("1").size() == 1);
-  CHECK(warnings("1")[0] ==
-        "xenstore SUNW-need-set-physaddr is ignored by this version: the port keeps its MAC");
+  check(asks("0"), false, "xenstore");
+  check(asks("1"), true, "xenstore");
+  check(asks("2147483647"), true, "xenstore");
+  for (const std::string value : {"", "yes", "-1", "2147483648"}) {
+    CHECK(problem(std::nullopt, plain_with("SUNW-need-set-physaddr", value)) ==
+          "xenstore SUNW-need-set-physaddr: must be a whole number from 0 to 2147483647, not \"" +
+              value + "\"");
+  }
 }
 
 TEST_CASE("seed_S14_the_port_is_the_first_that_is_given") {

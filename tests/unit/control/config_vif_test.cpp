@@ -89,7 +89,7 @@ TEST_CASE("every_key_of_a_vif_is_read") {
   const VifConfig vif = read_vif(
       "mac = \"00:16:3E:AA:02:03\"\ndevid = 2\ndomain = \"guest1\"\n"
       "uuid = \"C0FFEE00-1234-5678-9abc-def012345678\"\n"
-      "nic = \"host\"\nmtu = 9000\nip = \"192.0.2.1\"\nrx-filter = false\nset-physaddr = false\n"
+      "nic = \"host\"\nmtu = 9000\nip = \"192.0.2.1\"\nrx-filter = false\nset-physaddr = true\n"
       "lock-mac = true\nswitching = true\nlcores = [2]\nbacklog-frames = 10\n"
       "queues-max = 4\nvlan = 7\nrate = \"10Mb/s\"\nrate-to-guest = \"1MB/s@20ms\"\n");
   CHECK(vif.file.ends_with("/vif.d/a.toml"));
@@ -102,7 +102,7 @@ TEST_CASE("every_key_of_a_vif_is_read") {
   CHECK(vif.mtu == 9000u);
   CHECK(vif.ip == "192.0.2.1");
   CHECK(vif.rx_filter == false);
-  CHECK(vif.set_physaddr == false);
+  CHECK(vif.set_physaddr == true);
   CHECK(vif.lock_mac == true);
   CHECK(vif.switching == true);
   CHECK(vif.lcores == std::vector<unsigned>{2});
@@ -119,6 +119,7 @@ TEST_CASE("what_is_not_in_the_file_is_left_to_the_next_source") {
   CHECK_FALSE(vif.nic);
   CHECK_FALSE(vif.mtu);
   CHECK_FALSE(vif.rx_filter);
+  CHECK_FALSE(vif.set_physaddr);
   CHECK_FALSE(vif.lock_mac);
   CHECK_FALSE(vif.lcores);
   CHECK_FALSE(vif.backlog_frames);
@@ -156,8 +157,6 @@ TEST_CASE("xls_words_belong_in_the_xl_file") {
 TEST_CASE("what_is_not_built_yet_is_refused") {
   CHECK(vif_problem(std::string(mac_line) + "switching = false\n") ==
         "vif.d/a.toml:2: 'switching' = false is not supported by this version");
-  CHECK(vif_problem(std::string(mac_line) + "set-physaddr = true\n") ==
-        "vif.d/a.toml:2: 'set-physaddr' = true is not supported by this version");
   CHECK(vif_problem(std::string(mac_line) + "lcores = [1, 2]\n") == "accepted");
 }
 

@@ -270,6 +270,25 @@ TEST_CASE("text_a_list_of_values_is_a_line_of_them_and_an_empty_one_a_dash") {
   CHECK(text.find("one     7\n") != std::string::npos);
 }
 
+TEST_CASE("text_of_a_port_ends_with_its_filters_and_whom_they_are_for") {
+  const auto filter = [](const char* address, const Json& vifs) {
+    return Json{{"address", address}, {"vifs", vifs}};
+  };
+  Json port = {{"port", "p"}, {"promiscuous_for", Json::array({"vif 1.0", "vif 2.0"})}};
+  port["unicast"] = Json::array({filter("00:16:3e:00:00:01", Json::array({"1.0", "2.0"}))});
+  port["multicast"] = Json::array({filter("01:00:5e:00:00:01", Json::array({"1.0"})),
+                                   filter("33:33:00:00:00:02", Json::array({"2.0"}))});
+  CHECK(ports_text({{"ports", Json::array({port, {{"port", "q"}}})}}) ==
+        "port             p\n"
+        "promiscuous_for  vif 1.0 vif 2.0\n"
+        "FILTER     ADDRESS            VIFS\n"
+        "unicast    00:16:3e:00:00:01  1.0 2.0\n"
+        "multicast  01:00:5e:00:00:01  1.0\n"
+        "multicast  33:33:00:00:00:02  2.0\n"
+        "\n"
+        "port  q\n");
+}
+
 TEST_CASE("rates_cycles_of_a_worker_are_per_frame_of_its_own_vifs") {
   const auto at = [](uint64_t time_ns, int scale) {
     Json json = stats(time_ns, {{"from_guest_frames", 10 * scale}, {"worker", 0}}, empty,

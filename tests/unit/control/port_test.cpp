@@ -11,17 +11,28 @@
 using namespace netback;
 using namespace netback::test;
 
-TEST_CASE("port_is_promiscuous_and_counts_it_where_its_driver_can") {
+// net_ring takes no address besides the port's own.
+TEST_CASE("port_is_promiscuous_and_counts_it_while_a_vif_needs_what_its_driver_cannot_filter") {
   ControlHost host;
   const Port& port = *host.ports[0];
-  CHECK(port.promiscuous());
+  CHECK(rte_eth_promiscuous_get(port.queue().port) == 0);
+  CHECK(port_details(port)["promiscuous"] == false);
+  const uint64_t calls = port.filters().counts().calls;
+  const VifId id = host.add_connected_vif();
   CHECK(rte_eth_promiscuous_get(port.queue().port) == 1);
+  CHECK(port_details(port)["promiscuous"] == true);
+  CHECK(port_details(port)["promiscuous_for"] ==
+        nlohmann::json{"1 more addresses than the NIC takes"});
   CHECK(port_details(port)["promiscuous_fallbacks"] == 1);
+  CHECK(port_details(port)["filter_calls"] == calls + 1);
   const Worker worker({}, host.mailbox, *host.grants, *host.events, *host.pool);
   const std::vector<unsigned> cpus{3};
   const auto stats = stats_json({{}, host.ports, {&worker}, cpus});
   CHECK(stats["ports"][0]["promiscuous_fallbacks"] == 1);
   CHECK(stats["workers"][0]["cpu"] == 3);
+  host.set_frontend(id, 5);
+  host.settle();
+  CHECK(rte_eth_promiscuous_get(port.queue().port) == 0);
 }
 
 TEST_CASE("port_that_never_hands_out_a_frame_is_known_to_the_worker") {

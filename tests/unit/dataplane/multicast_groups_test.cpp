@@ -3,6 +3,7 @@
 #include <catch2/catch.hpp>
 
 #include <cstring>
+#include <utility>
 
 #include "tests/unit/support/groups.hpp"
 
@@ -118,6 +119,28 @@ TEST_CASE("groups: those that are there are found however often others come, go,
       }
     CHECK(missed == 0);
   }
+}
+
+TEST_CASE("groups: each change of the list, or of whether it is applied, makes another version") {
+  MulticastGroups groups;
+  uint32_t last = groups.version();
+  const auto changed = [&] { return std::exchange(last, groups.version()) != last; };
+  CHECK(last != 0);  // what is read first is always news
+  groups.join(numbered_group(1));
+  CHECK(changed());
+  groups.join(numbered_group(1));
+  groups.join(one_address);
+  groups.leave(numbered_group(2));
+  groups.apply(false);
+  CHECK_FALSE(changed());
+  groups.leave(numbered_group(1));
+  CHECK(changed());
+  groups.apply(true);
+  CHECK(changed());
+  groups.apply(true);
+  CHECK_FALSE(changed());
+  groups.apply(false);
+  CHECK(changed());
 }
 
 TEST_CASE("groups: what control reads is what was joined") {

@@ -40,12 +40,14 @@ ControlHost::ControlHost() {
   REQUIRE(forwarding->attach_ports({&ports[0]->queue()}));
   REQUIRE(loop->add(
       mailbox.control_fd(), [this](uint32_t) { link->handle_reports(); }, EPOLLIN));
+  filters = std::make_unique<FilterControl>(*loop);
   control_events = std::make_unique<ControlEvents>(*loop, *control_channels);
   world.reset(new VifWorld{.loop = *loop,
                            .store = *store,
                            .grants = *grants,
                            .control_events = *control_events,
                            .forwarding = *forwarding,
+                           .filters = *filters,
                            .workers = {{config.lcores[0], *events, *link}},
                            .plans = {*store, config, vif_files, ports},
                            .state_directory = state_files.path()});
@@ -60,6 +62,7 @@ ControlHost::~ControlHost() {
   watcher->drain([] {});
   settle();
   watcher.reset();
+  filters.reset();
   forwarding.reset();
   link.reset();
   ports.clear();

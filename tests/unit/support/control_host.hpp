@@ -74,6 +74,7 @@ class ControlHost {
   Mailbox mailbox;
   std::unique_ptr<WorkerLink> link;
   std::unique_ptr<Forwarding> forwarding;
+  std::unique_ptr<FilterControl> filters;
   std::unique_ptr<VifWorld> world;
   std::unique_ptr<VifWatcher> watcher;
 
