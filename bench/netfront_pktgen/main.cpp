@@ -143,6 +143,8 @@ void add_options(CLI::App& app, TrafficOptions& traffic, TapOptions& tap) {
   app.add_subcommand("hold", "stay connected, asleep; take what comes")->callback([&] {
     traffic.verb = Verb::hold;
   });
+  app.add_subcommand("churn", "leave the groups of --join and join them again, without end")
+      ->callback([&] { traffic.verb = Verb::churn; });
   auto* ping = app.add_subcommand("ping", "round trips to an echo, with a histogram");
   sends(*ping);
   ping->callback([&] { traffic.verb = Verb::ping; });

@@ -377,6 +377,9 @@ nlohmann::json Traffic::run() {
     case Verb::tap:
       tap();
       break;
+    case Verb::churn:
+      churn();
+      break;
     case Verb::hold:  // of many vifs (many.hpp)
       break;
   }

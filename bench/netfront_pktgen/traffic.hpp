@@ -18,7 +18,7 @@
 
 namespace netback {
 
-enum class Verb { send, receive, both, echo, ping, tap, hold };
+enum class Verb { send, receive, both, echo, ping, tap, hold, churn };
 
 struct TrafficOptions {
   Verb verb = Verb::send;
@@ -95,6 +95,7 @@ class Traffic {
   bool put_frame(uint64_t number);
   void write_headers();
   void ask_for_groups(uint8_t type);
+  void churn();
   uint32_t take_buffers(size_t bytes, uint32_t* buffers);
   bool put_whole(std::span<const uint8_t> frame, uint16_t flags,
                  const Segmentation& segmentation = {});

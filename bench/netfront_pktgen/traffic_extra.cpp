@@ -16,6 +16,15 @@ void Traffic::ask_for_groups(uint8_t type) {
   wait_for_answers();
 }
 
+// As fast as they are answered; in the end it is in them. Each is one of what it sent.
+void Traffic::churn() {
+  while (!over(sent_)) {
+    ask_for_groups(XEN_NETIF_EXTRA_TYPE_MCAST_DEL);
+    ask_for_groups(XEN_NETIF_EXTRA_TYPE_MCAST_ADD);
+    sent_ += 2 * groups_.size();
+  }
+}
+
 void Traffic::check_hash(const FrontQueue::Received& received) {
   const uint8_t* bytes = queue_.to_guest_page(received.buffer) + received.offset;
   const HashInfo expected = expected_hash(options_.hash_types, options_.hash_key,
