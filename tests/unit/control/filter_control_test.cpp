@@ -244,6 +244,59 @@ TEST_CASE("filter_control_vifs_that_come_together_are_programmed_together") {
   CHECK(host.FakeNic::state.unicast.empty());
 }
 
+TEST_CASE("filter_control_groups_that_change_after_a_vif_was_added_are_seen_without_any_event") {
+  FilteredHost host;
+  MulticastGroups groups;
+  groups.apply(true);
+  host.filters->add({.name = "1.0", .port = host.ports[0].get(), .mac = mac_a, .groups = &groups});
+  host.settle();
+  CHECK(host.calls == Texts{"mac_addr_add 00:16:3e:00:00:01"});
+  for (const auto& group : {group_a, group_b}) {
+    groups.join(group);
+    CHECK(host.soon([&] { return host.FakeNic::state.multicast.contains(group); }));
+  }
+  CHECK(host.calls.size() == 3);
+  host.filters->remove("1.0");
+  groups.join(group_c);
+  std::this_thread::sleep_for(FilterControl::groups_interval);
+  host.settle();
+  CHECK(host.multicast().empty());
+}
+
+TEST_CASE("filter_control_each_port_has_what_its_own_vifs_need") {
+  FilteredHost host;
+  const PortConfig config{.name = "q", .device = "net_ring8"};
+  const auto device = check_device(config);
+  REQUIRE(device);
+  auto opened = Port::open(config, Result(device).value(), *host.pool);
+  REQUIRE(opened);
+  Port &one = *host.ports[0], &two = *opened.value();
+  MulticastGroups groups_of_one, groups_of_two;
+  groups_of_one.apply(true);
+  groups_of_two.apply(true);
+  host.filters->add({.name = "1.0", .port = &one, .mac = mac_a, .groups = &groups_of_one});
+  host.filters->add({.name = "2.0",
+                     .port = &two,
+                     .mac = mac_b,
+                     .filtered = false,
+                     .set_physaddr = true,
+                     .groups = &groups_of_two});
+  host.settle();
+  CHECK(one.filters().wanted().unicast.size() == 1);
+  CHECK(one.filters().wanted().promiscuous.empty());
+  CHECK(two.filters().wanted().unicast.size() == 1);
+  CHECK(two.filters().wanted().promiscuous == Names{"2.0"});
+  CHECK(two.filters().wanted().primary_for == "2.0");
+  const uint64_t calls = two.filters().counts().calls;
+  groups_of_one.join(group_a);
+  CHECK(host.soon([&] { return one.filters().programmed().multicast.contains(group_a); }));
+  CHECK(two.filters().wanted().multicast.empty());
+  CHECK(two.filters().counts().calls == calls);
+  for (const char* name : {"1.0", "2.0"}) host.filters->remove(name);
+  host.settle();
+  CHECK(two.filters().wanted().unicast.empty());
+}
+
 TEST_CASE("filter_control_that_ends_while_a_timer_is_due_is_not_called_any_more") {
   FilteredHost host;
   MulticastGroups groups;
