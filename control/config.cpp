@@ -16,6 +16,8 @@ constexpr uint32_t memory_mb_min = 64;
 constexpr uint32_t memory_mb_max = 1024 * 1024;
 constexpr uint32_t frame_buffers_min = 1024;
 constexpr uint32_t frame_buffers_max = 4 * 1024 * 1024;
+constexpr uint32_t large_buffers_min = 64;
+constexpr uint32_t large_buffers_max = 1024 * 1024;
 constexpr uint32_t spin_us_max = 1'000'000;
 constexpr uint32_t gather_us_max = 1'000;
 
@@ -95,6 +97,8 @@ Result<DaemonConfig> read_daemon_config(const std::string& directory) {
       table.number("memory-mb", memory_mb_min, memory_mb_max).value_or(config.memory_mb);
   config.frame_buffers = table.number("frame-buffers", frame_buffers_min, frame_buffers_max)
                              .value_or(config.frame_buffers);
+  config.large_buffers = table.number("large-buffers", large_buffers_min, large_buffers_max)
+                             .value_or(config.frame_buffers / 8);
   read_spin(table, config);
   config.gather_us = table.number("gather-us", 0, gather_us_max).value_or(config.gather_us);
   config.wait_for_hotplug = table.truth("wait-for-hotplug").value_or(config.wait_for_hotplug);

@@ -54,6 +54,7 @@ struct DaemonConfig {
   std::string memory = "auto";        // "auto", "hugepages" or "pages"
   uint32_t memory_mb = 256;
   uint32_t frame_buffers = 16384;
+  uint32_t large_buffers = 2048;
   uint32_t spin_us = 50;
   uint32_t gather_us = 20;
   static constexpr uint32_t spin_always = UINT32_MAX;  // "always"; as Idle::spin_always

@@ -143,13 +143,15 @@ Status Daemon::start_dpdk() {
 }
 
 Status Daemon::make_pool() {
-  return keep(pool_, FramePool::make("frames", config_.frame_buffers));
+  return keep(pool_, FramePool::make("frames", config_.frame_buffers, config_.large_buffers));
 }
 
 // Ports, workers and guests have given back what they held.
 void Daemon::end_pool() {
   const uint32_t missing = pool_->buffers() - pool_->free_buffers();
   if (missing > 0) log::error("{} frame buffers were not given back", missing);
+  const uint32_t large_missing = pool_->large_buffers() - pool_->free_large_buffers();
+  if (large_missing > 0) log::error("{} large buffers were not given back", large_missing);
   pool_.reset();
 }
 

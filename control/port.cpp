@@ -13,6 +13,7 @@ namespace netback {
 namespace {
 
 constexpr uint16_t descriptors_wanted = 1024;
+constexpr uint16_t sent_at_once = 16;  // frames
 constexpr uint64_t checksum_offloads = RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM;
 constexpr uint64_t large_receive = RTE_ETH_RX_OFFLOAD_TCP_LRO | RTE_ETH_RX_OFFLOAD_SCATTER;
 
@@ -78,8 +79,10 @@ Status Port::configure(FramePool& pool) {
                    "lower the port's mtu"};
     wanted.rxmode.offloads |= RTE_ETH_RX_OFFLOAD_SCATTER;
   }
-  if (device_.quirks->gives_large && (info.rx_offload_capa & large_receive) == large_receive)
+  if (device_.quirks->gives_large && (info.rx_offload_capa & large_receive) == large_receive) {
     wanted.rxmode.offloads |= large_receive;
+    queue_->can.large_buffers = pool.large_buffers() > 0;
+  }
   uint64_t trusted = 0;
   if (device_.quirks->completes_checksums) trusted |= checksum_offloads;
   if (device_.quirks->sends_chains) trusted |= RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
@@ -100,13 +103,25 @@ Status Port::configure(FramePool& pool) {
 }
 
 Status Port::set_up_queues(FramePool& pool) {
+  rte_mempool* buffers = pool.mempool();
   uint16_t received = descriptors_wanted, sent = descriptors_wanted;
+  if (queue_->can.large_buffers) {
+    buffers = pool.large_mempool();
+    received = static_cast<uint16_t>(std::min<uint32_t>(received, pool.large_buffers() / 4));
+  }
   int result = rte_eth_dev_adjust_nb_rx_tx_desc(queue_->port, &received, &sent);
   if (result != 0) return port_error(*this, "takes no number of descriptors", result);
   const unsigned socket = SOCKET_ID_ANY;
-  result = rte_eth_rx_queue_setup(queue_->port, 0, received, socket, nullptr, pool.mempool());
+  result = rte_eth_rx_queue_setup(queue_->port, 0, received, socket, nullptr, buffers);
   if (result != 0) return port_error(*this, "cannot set up its receive queue", result);
-  result = rte_eth_tx_queue_setup(queue_->port, 0, sent, socket, nullptr);
+  rte_eth_dev_info info{};
+  rte_eth_dev_info_get(queue_->port, &info);
+  rte_eth_txconf how = info.default_txconf;
+  // What was sent is freed soon, not when its descriptors are needed: net_virtio would keep as many
+  // large buffers as its ring has descriptors, and leave none to receive into.
+  if (queue_->can.large_buffers && sent > 2 * sent_at_once)
+    how.tx_free_thresh = static_cast<uint16_t>(sent - sent_at_once);
+  result = rte_eth_tx_queue_setup(queue_->port, 0, sent, socket, &how);
   if (result != 0) return port_error(*this, "cannot set up its transmit queue", result);
   return Done{};
 }

@@ -62,6 +62,8 @@ Json Daemon::info() const {
           {"memory_mb", config_.memory_mb},
           {"buffers", pool_->buffers()},
           {"buffers_free", pool_->free_buffers()},
+          {"large_buffers", pool_->large_buffers()},
+          {"large_buffers_free", pool_->free_large_buffers()},
           {"worker_cpus", config_.lcores},
           {"ports", ports_.size()},
           {"vifs", watcher_->vifs().size()},

@@ -65,7 +65,7 @@ QueueCounter Backlogs::refusal(const GuestQueue& queue, const rte_mbuf* frame, c
     return QueueCounter::to_guest_drop_too_long_frames;
   if (queue.quarantined) [[unlikely]]
     return QueueCounter::to_guest_drop_detached_frames;
-  if (!room.in(queue.backlog)) return QueueCounter::to_guest_drop_backlog_full_frames;
+  if (!room.in(queue.backlog, frame)) return QueueCounter::to_guest_drop_backlog_full_frames;
   return QueueCounter::to_guest_frames;
 }
 
@@ -102,14 +102,19 @@ uint32_t Backlogs::join_cut(GuestQueue& queue, rte_mbuf* frame, const Room& room
 
 // Dead guests share what is free and never starve the living (design 4.7).
 Backlogs::Room Backlogs::room_of(const GuestQueue& queue) {
-  if (free_buffers_ == unknown) free_buffers_ = pool_.free_buffers_here();
+  if (free_buffers_ == unknown) {
+    free_buffers_ = pool_.free_buffers_here();
+    free_large_buffers_ = pool_.free_large_buffers_here() * FramePool::large_weight;
+  }
   const Room vif{std::min(queue.settings->backlog_frames_max, limits::backlog_frames_max),
-                 std::min(limits::backlog_buffers_max, free_buffers_ / 2)};
+                 std::min(limits::backlog_buffers_max, free_buffers_ / 2),
+                 std::min(limits::backlog_buffers_max, free_large_buffers_ / 2)};
   if (queue.siblings.size() <= 1) [[likely]]
     return vif;
   // One frame at least: a queue without that much would never get any.
   return {std::max(1U, queue_part(queue, vif.frames, &Backlog::count)),
-          queue_part(queue, vif.buffers, &Backlog::buffers)};
+          queue_part(queue, vif.buffers, &Backlog::buffers),
+          queue_part(queue, vif.large_buffers, &Backlog::buffers)};
 }
 
 }  // namespace netback

@@ -22,9 +22,11 @@ class Backlogs {
 
  private:
   struct Room {
-    uint32_t frames, buffers;  // it joins while the backlog holds fewer of both
-    bool in(const Backlog& backlog) const {
-      return backlog.count() < frames && backlog.buffers() < buffers;
+    // It joins while the backlog holds fewer of both; the weight by what it lies in itself.
+    uint32_t frames, buffers, large_buffers;
+    bool in(const Backlog& backlog, const rte_mbuf* frame) const {
+      const uint32_t buffers_max = FramePool::in_large(frame) ? large_buffers : buffers;
+      return backlog.count() < frames && backlog.buffers() < buffers_max;
     }
   };
   static QueueCounter refusal(const GuestQueue& queue, const rte_mbuf* frame, const Room& room);
@@ -36,7 +38,8 @@ class Backlogs {
   const FramePool& pool_;
   Backlogged& backlogged_;
   const uint64_t now_;
-  uint32_t free_buffers_ = unknown;  // asked once a turn, and only when a frame waits
+  // By weight; asked once a turn, and only when a frame waits.
+  uint32_t free_buffers_ = unknown, free_large_buffers_ = 0;
 };
 
 }  // namespace netback

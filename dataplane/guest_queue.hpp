@@ -17,6 +17,7 @@
 #include "dataplane/limits.hpp"
 #include "dataplane/multicast_groups.hpp"
 #include "dataplane/rate.hpp"
+#include "lib/dpdk/frame_pool.hpp"
 #include "lib/xen/ring.hpp"
 #include "lib/xen/staging_table.hpp"
 
@@ -60,14 +61,14 @@ inline constexpr auto violation_text =
 class Backlog {
  public:
   uint32_t count() const { return tail_ - head_; }
-  uint32_t buffers() const { return buffers_; }  // of those frames
+  uint32_t buffers() const { return buffers_; }  // of those frames, by weight
   rte_mbuf* at(uint32_t i) const { return frames_[(head_ + i) % frames_.size()]; }
   void push(rte_mbuf* frame) {
     NETBACK_CHECK(count() < frames_.size());
     frames_[tail_++ % frames_.size()] = frame;
-    buffers_ += frame->nb_segs;
+    buffers_ += FramePool::weight(frame);
   }
-  // The oldest `frames` frames, which have `buffers` buffers together.
+  // The oldest `frames` frames, whose weight is `buffers` together.
   void pop(uint32_t frames, uint32_t buffers) {
     NETBACK_CHECK(frames <= count() && buffers <= buffers_);
     head_ += frames;
@@ -78,7 +79,7 @@ class Backlog {
   void clear(End end) {
     while (count() > 0) {
       rte_mbuf* frame = at(0);
-      pop(1, frame->nb_segs);
+      pop(1, FramePool::weight(frame));
       end(frame);
     }
   }

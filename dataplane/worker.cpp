@@ -58,7 +58,7 @@ bool Worker::turn() {
   from_guest::inspect(from_guest_, frames_);
   from_guest::respond(from_guest_, holding_, events_);
 
-  port::accept(ports_, frames_);
+  port::accept(ports_, frames_, pool_);
   bool arrived = frames_.count > 0;
   forward(*table_, frames_, pool_, backlogged_, now, crossing_);
   if (crossing_ != nullptr)

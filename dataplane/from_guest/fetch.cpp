@@ -2,22 +2,38 @@
 
 #include <algorithm>
 
+#include "dataplane/from_guest/chain.hpp"
+
 namespace netback::from_guest {
 namespace {
 
-// A chain for `bytes` bytes, to be filled in, of the `count` buffers at `buffers`.
-rte_mbuf* make_chain(rte_mbuf* const* buffers, uint32_t count, uint16_t source, uint32_t bytes) {
-  uint32_t left = bytes;
-  for (uint32_t i = 0; i < count; ++i) {
-    const uint32_t here = std::min(left, FramePool::buffer_bytes);
-    FramePool::begin_frame(buffers[i], source, static_cast<uint16_t>(here));
-    if (i > 0) buffers[i - 1]->next = buffers[i];
-    left -= here;
+// A frame of 128 slots' worth cannot need more: frames are bounded by frame_bytes_max.
+constexpr uint32_t buffers_max =
+    limits::turn_slots_max * (netif::page_bytes / FramePool::buffer_bytes + 1);
+// No frame has more large buffers than slots: one of two slots fits the first, wherever it begins.
+static_assert(RTE_PKTMBUF_HEADROOM + FramePool::large_buffer_bytes - headroom_min >=
+              3 * netif::page_bytes);
+
+// What this turn's frames lie in. Frames that want large buffers have them all, or short ones all.
+struct Buffers {
+  std::array<rte_mbuf*, buffers_max> shorts;
+  std::array<rte_mbuf*, limits::turn_slots_max> large;
+  rte_mbuf* const* next_short = shorts.data();
+  rte_mbuf* const* next_large = large.data();
+  uint32_t large_count = 0;
+
+  uint32_t shorts_wanted(const GuestFrame& frame) const {
+    return large_count > 0 && wants_large(frame) ? 0 : buffers_wanted(frame);
   }
-  buffers[0]->pkt_len = bytes;
-  buffers[0]->nb_segs = static_cast<uint16_t>(count);
-  return buffers[0];
-}
+  rte_mbuf* frame_of(const FromGuestBatch& batch, const GuestFrame& frame, uint16_t source) {
+    const bool in_large = large_count > 0 && wants_large(frame);
+    const Chain chain = in_large ? large_chain(batch, frame) : short_chain(frame);
+    rte_mbuf* const*& next = in_large ? next_large : next_short;
+    rte_mbuf* made = make_chain(next, chain, source, frame.bytes);
+    next += chain.count;
+    return made;
+  }
+};
 
 // Where the next bytes of a chain go.
 struct ChainCursor {
@@ -44,13 +60,10 @@ struct ChainCursor {
 
 void plan_frame(FromGuestBatch& batch, GuestFrame& frame, rte_mbuf* chain) {
   const FromGuestSlot* slots = &batch.slots[frame.first_slot];
-  uint32_t first_bytes = frame.bytes;
-  for (uint32_t i = 1 + frame.extra_count; i < frame.slot_count; ++i)
-    first_bytes -= slots[i].request.size;
   frame.first_copy = static_cast<uint16_t>(batch.copies.count());
   ChainCursor cursor{chain};
   const auto& first = slots[0].request;
-  bool planned = cursor.add(batch.copies, first.gref, first.offset, first_bytes);
+  bool planned = cursor.add(batch.copies, first.gref, first.offset, first_slot_bytes(batch, frame));
   for (uint32_t i = 1 + frame.extra_count; i < frame.slot_count && planned; ++i) {
     const auto& slot = slots[i].request;
     planned = cursor.add(batch.copies, slot.gref, slot.offset, slot.size);
@@ -81,7 +94,7 @@ void pay(const FromGuestBatch& batch, const SlotRun& run, RateBudget& rate) {
 
 // Takes the slots of a run and plans the copies of its frames into the next buffers. How many slots
 // the hypervisor has a part in.
-uint32_t plan_run(FromGuestBatch& batch, SlotRun& run, rte_mbuf* const*& next_buffer) {
+uint32_t plan_run(FromGuestBatch& batch, SlotRun& run, Buffers& buffers) {
   if (run.frame_count > 0) batch.copies.begin_vif(run.queue->domain, run.queue->staging);
   const uint16_t source = source_of_vif(run.queue->vif, run.queue->number);
   const uint32_t staged_before = batch.copies.staged();
@@ -91,12 +104,10 @@ uint32_t plan_run(FromGuestBatch& batch, SlotRun& run, rte_mbuf* const*& next_bu
     taken_slots += frame.slot_count;
     if (!frame.good()) continue;
     if (is_short(frame)) [[likely]] {
-      batch.mbufs[f] = *next_buffer++;
+      batch.mbufs[f] = *buffers.next_short++;
       plan_short(batch, frame, batch.mbufs[f], source);
     } else {
-      const uint32_t count = buffers_wanted(frame);
-      batch.mbufs[f] = make_chain(next_buffer, count, source, frame.bytes);
-      next_buffer += count;
+      batch.mbufs[f] = buffers.frame_of(batch, frame, source);
       plan_frame(batch, frame, batch.mbufs[f]);
     }
     if (frame.copy_count > 0) copied_slots += frame.slot_count - frame.extra_count;
@@ -111,14 +122,36 @@ uint32_t plan_run(FromGuestBatch& batch, SlotRun& run, rte_mbuf* const*& next_bu
   return copied_slots;
 }
 
+// Large buffers for all frames that want them, or none; half of all are left to ports to receive
+// into: without answers from there no guest would go on sending. What is needed of the others then.
+uint32_t take_large(const FromGuestBatch& batch, FramePool& pool, Buffers& buffers) {
+  if (batch.buffers_wanted <= batch.frame_count || pool.large_buffers() == 0) [[likely]]
+    return batch.buffers_wanted;
+  uint32_t large = 0, shorts = batch.buffers_wanted;
+  for (uint32_t r = 0; r < batch.run_count; ++r) {
+    const SlotRun& run = batch.runs[r];
+    for (uint32_t f = run.first_frame; f < uint32_t{run.first_frame} + run.frame_count; ++f) {
+      if (!wants_large(batch.frames[f])) continue;
+      large += large_chain(batch, batch.frames[f]).count;
+      shorts -= buffers_wanted(batch.frames[f]);
+    }
+  }
+  NETBACK_CHECK(large <= buffers.large.size());
+  if (large == 0 || pool.free_large_buffers_here() < large + pool.large_buffers() / 2 ||
+      !pool.take_large(buffers.large.data(), large))
+    return batch.buffers_wanted;
+  buffers.large_count = large;
+  return shorts;
+}
+
 // Leaves in the rings what there are no buffers for, run by run; the buffers that are needed then.
-uint32_t shorten_to(FromGuestBatch& batch, uint32_t buffers_max) {
+uint32_t shorten_to(FromGuestBatch& batch, const Buffers& taken, uint32_t buffers_max) {
   uint32_t buffers = 0;
   for (uint32_t r = 0; r < batch.run_count; ++r) {
     SlotRun& run = batch.runs[r];
     for (uint32_t f = 0; f < run.frame_count; ++f) {
       const GuestFrame& frame = batch.frames[run.first_frame + f];
-      const uint32_t wanted = buffers_wanted(frame);
+      const uint32_t wanted = taken.shorts_wanted(frame);
       if (buffers + wanted > buffers_max) {
         run.frame_count = static_cast<uint16_t>(f);
         run.violation.reset();  // it lies behind frames that wait: seen again when they are taken
@@ -129,10 +162,6 @@ uint32_t shorten_to(FromGuestBatch& batch, uint32_t buffers_max) {
   }
   return buffers;
 }
-
-// A frame of 128 slots' worth cannot need more: frames are bounded by frame_bytes_max.
-constexpr uint32_t buffers_max =
-    limits::turn_slots_max * (netif::page_bytes / FramePool::buffer_bytes + 1);
 
 void drop_failed(FromGuestBatch& batch) {
   for (uint32_t r = 0; r < batch.run_count; ++r) {
@@ -160,18 +189,21 @@ void count_copies(FromGuestBatch& batch, uint32_t calls, uint32_t slots, WorkerC
 
 bool fetch(FromGuestBatch& batch, FramePool& pool, Grants& grants, WorkerCounters& counters) {
   if (batch.frame_count == 0) return true;
-  std::array<rte_mbuf*, buffers_max> buffers;
-  uint32_t wanted = batch.buffers_wanted;
-  NETBACK_CHECK(wanted <= buffers_max);
+  NETBACK_CHECK(batch.buffers_wanted <= buffers_max);
+  Buffers buffers;
+  uint32_t wanted = take_large(batch, pool, buffers);
   bool enough = true;
-  while (wanted > 0 && !pool.take(buffers.data(), wanted)) {
+  while (wanted > 0 && !pool.take(buffers.shorts.data(), wanted)) {
     enough = false;
-    wanted = shorten_to(batch, std::min(wanted - 1, pool.free_buffers()));
+    wanted = shorten_to(batch, buffers, std::min(wanted - 1, pool.free_buffers()));
   }
-  rte_mbuf* const* next_buffer = buffers.data();
   uint32_t copied_slots = 0;
   for (uint32_t r = 0; r < batch.run_count; ++r)
-    copied_slots += plan_run(batch, batch.runs[r], next_buffer);
+    copied_slots += plan_run(batch, batch.runs[r], buffers);
+  // Of frames that wait now.
+  const uint32_t used = static_cast<uint32_t>(buffers.next_large - buffers.large.data());
+  if (used < buffers.large_count) [[unlikely]]
+    pool.give_back_large(&buffers.large[used], buffers.large_count - used);
   const uint32_t calls = batch.copies.run(grants);
   if (calls > 0) count_copies(batch, calls, copied_slots, counters);
   if (!batch.copies.all_ok()) drop_failed(batch);

@@ -31,8 +31,17 @@ void normalise(rte_mbuf* frame, uint16_t port) {
     set_checksum_state(frame, RTE_MBUF_F_RX_L4_CKSUM_UNKNOWN);
 }
 
+// Without a short buffer it stays where it is.
+rte_mbuf* shorten(rte_mbuf* frame, const FramePool& pool) {
+  if (frame->pkt_len > FramePool::buffer_bytes) return frame;
+  rte_mbuf* copy = rte_pktmbuf_copy(frame, pool.mempool(), 0, UINT32_MAX);
+  if (copy == nullptr) return frame;
+  rte_pktmbuf_free(frame);
+  return copy;
+}
+
 // One burst; how many frames the driver gave.
-uint16_t accept_burst(PortQueue& port, FrameBatch& frames) {
+uint16_t accept_burst(PortQueue& port, FrameBatch& frames, const FramePool& pool) {
   rte_mbuf** arrived = frames.mbufs.data() + frames.count;
   const uint16_t count =
       rte_eth_rx_burst(port.port, port.queue, arrived, limits::port_burst_frames);
@@ -46,6 +55,7 @@ uint16_t accept_burst(PortQueue& port, FrameBatch& frames) {
       drop(arrived[i], port.counters, PortCounter::port_drop_short_frames);
       continue;
     }
+    if (port.can.large_buffers) arrived[i] = shorten(arrived[i], pool);
     normalise(arrived[i], port.port);
     segmented_frames += segmented(arrived[i]);
     frames.push(arrived[i]);
@@ -59,14 +69,14 @@ uint16_t accept_burst(PortQueue& port, FrameBatch& frames) {
 
 }  // namespace
 
-void accept(std::span<PortQueue* const> ports, FrameBatch& frames) {
+void accept(std::span<PortQueue* const> ports, FrameBatch& frames, const FramePool& pool) {
   bool more = true;
   for (uint32_t round = 0; round < limits::port_bursts_per_turn && more; ++round) {
     more = false;
     for (PortQueue* port : ports) {
       if (frames.room() < limits::port_burst_frames) return;
       if (!port->running.load(std::memory_order_acquire)) continue;
-      more |= accept_burst(*port, frames) == limits::port_burst_frames;
+      more |= accept_burst(*port, frames, pool) == limits::port_burst_frames;
     }
   }
 }

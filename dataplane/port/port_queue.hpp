@@ -17,6 +17,7 @@ struct PortCapabilities {
   bool ipv4_checksum = false;                   // fills in IPv4's own checksum while it does
   uint32_t segmented_buffers_max = UINT16_MAX;  // mbufs of a frame that it is to cut
   bool receives = true;             // false: it never hands out a frame, so no need to look
+  bool large_buffers = false;       // it receives into them
   uint32_t frame_bytes_max = 1514;  // untagged; a VLAN tag may add 4
 };
 

@@ -108,7 +108,7 @@ void finish(const ToGuestBatch& batch, uint32_t first, uint32_t end, uint64_t no
         !delivery.bad_reference && batch.copies.ok(delivery.first_copy, delivery.copy_count);
     answer_delivery(batch, delivery, copied);
     slots += delivery.slot_count;
-    buffers += delivery.frame->nb_segs;
+    buffers += FramePool::weight(delivery.frame);
     if (!copied) {
       drop(delivery.frame, queue.counters, QueueCounter::to_guest_drop_copy_failed_frames);
       continue;

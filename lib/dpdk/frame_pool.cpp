@@ -13,27 +13,37 @@ constexpr size_t page_bytes = 4096;
 constexpr size_t line_bytes = RTE_CACHE_LINE_SIZE;
 constexpr char ops_name[] = "netback_pages";
 
-size_t element_bytes(const rte_mempool* pool) {
-  return pool->header_size + pool->elt_size + pool->trailer_size;
+// Where elements lie: each in whole pages of its own, `first` bytes into them.
+struct Layout {
+  size_t span, first, colours;
+};
+
+// A short buffer is a page with all that belongs to it, and each is a cache line further into its
+// page than the last: elements at equal offsets would all fight for the same sets of the L1 cache.
+// The data of a large one begins with a page, and what goes before lies at the end of the last.
+Layout layout_of(const rte_mempool* pool) {
+  const size_t element = pool->header_size + pool->elt_size + pool->trailer_size;
+  if (element <= page_bytes) return {page_bytes, 0, (page_bytes - element) / line_bytes + 1};
+  const size_t first = page_bytes - pool->header_size - sizeof(rte_mbuf) - RTE_PKTMBUF_HEADROOM;
+  return {RTE_ALIGN_CEIL(first + element, page_bytes), first, 1};
 }
 
 ssize_t memory_for_pages(const rte_mempool* pool, uint32_t objects, uint32_t, size_t* chunk_min,
                          size_t* align) {
-  if (element_bytes(pool) > page_bytes) return -EINVAL;
-  *chunk_min = *align = page_bytes;
-  return static_cast<ssize_t>(objects * page_bytes);
+  *chunk_min = layout_of(pool).span;
+  *align = page_bytes;
+  return static_cast<ssize_t>(objects * *chunk_min);
 }
 
-// One element a page, each a cache line further into its page than the last: elements at equal
-// offsets would all fight for the same sets of the L1 cache.
 int place_in_pages(rte_mempool* pool, unsigned objects_max, void* memory, rte_iova_t iova,
                    size_t bytes, rte_mempool_populate_obj_cb_t* placed, void* argument) {
-  const size_t colours = (page_bytes - element_bytes(pool)) / line_bytes + 1;
-  const size_t first = RTE_ALIGN_CEIL(reinterpret_cast<uintptr_t>(memory), page_bytes) -
+  const Layout layout = layout_of(pool);
+  const size_t begin = RTE_ALIGN_CEIL(reinterpret_cast<uintptr_t>(memory), page_bytes) -
                        reinterpret_cast<uintptr_t>(memory);
   unsigned count = 0;
-  for (size_t page = first; page + page_bytes <= bytes && count < objects_max; page += page_bytes) {
-    const size_t at = page + count % colours * line_bytes + pool->header_size;
+  for (size_t page = begin; page + layout.span <= bytes && count < objects_max;
+       page += layout.span) {
+    const size_t at = page + layout.first + count % layout.colours * line_bytes + pool->header_size;
     void* element = static_cast<uint8_t*>(memory) + at;
     placed(pool, argument, element, iova == RTE_BAD_IOVA ? RTE_BAD_IOVA : iova + at);
     rte_mempool_ops_enqueue_bulk(pool, &element, 1);
@@ -57,20 +67,33 @@ bool register_ops() {
   return false;
 }
 
+// `cached`: so many may lie with each lcore, where no other finds them.
+rte_mempool* make_mempool(const std::string& name, uint32_t buffers, uint32_t cached,
+                          uint32_t bytes) {
+  return rte_pktmbuf_pool_create_by_ops(name.c_str(), buffers, cached, 0,
+                                        static_cast<uint16_t>(RTE_PKTMBUF_HEADROOM + bytes),
+                                        SOCKET_ID_ANY, ops_name);
+}
+
 }  // namespace
 
-Result<std::unique_ptr<FramePool>> FramePool::make(const std::string& name, uint32_t buffers) {
+Result<std::unique_ptr<FramePool>> FramePool::make(const std::string& name, uint32_t buffers,
+                                                   uint32_t large_buffers) {
   if (!register_ops())
     return Error{"DPDK has no mempool driver 'ring_mp_mc'", "install librte-mempool-ring23"};
-  const uint32_t cache = 256;
-  rte_mempool* pool =
-      rte_pktmbuf_pool_create_by_ops(name.c_str(), buffers, cache, 0,
-                                     RTE_PKTMBUF_HEADROOM + buffer_bytes, SOCKET_ID_ANY, ops_name);
+  rte_mempool* pool = make_mempool(name, buffers, 256, buffer_bytes);
   if (pool == nullptr)
     return Error{
         fmt::format("no memory for {} frame buffers: {}", buffers, rte_strerror(rte_errno)),
         "raise memory-mb or lower frame-buffers in dpdk-netback.toml"};
-  return std::unique_ptr<FramePool>(new FramePool(pool));
+  std::unique_ptr<FramePool> made(new FramePool(pool));
+  if (large_buffers == 0) return made;
+  made->large_ = make_mempool(name + "-large", large_buffers, 16, large_buffer_bytes);
+  if (made->large_ == nullptr)
+    return Error{
+        fmt::format("no memory for {} large buffers: {}", large_buffers, rte_strerror(rte_errno)),
+        "raise memory-mb or lower large-buffers in dpdk-netback.toml"};
+  return made;
 }
 
 }  // namespace netback

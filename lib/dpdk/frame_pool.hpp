@@ -1,5 +1,6 @@
-// Buffers for frames: mbufs of a mempool whose elements never straddle a 4 KiB page, because a
-// grant copy that does is two operations for the kernel (platform: IOCTL_GNTDEV_GRANT_COPY).
+// Buffers for frames, mbufs of two mempools. A grant copy is an operation for each page of ours
+// that it touches (platform: IOCTL_GNTDEV_GRANT_COPY), so a short buffer never straddles a 4 KiB
+// page, and the data of a large one begins with one.
 #pragma once
 
 #include <rte_lcore.h>
@@ -20,9 +21,19 @@ class FramePool {
   // Bytes of frame in one buffer: a 1,518-byte frame lies in one; longer frames are chains.
   static constexpr uint32_t buffer_bytes = 2048;
 
-  // `buffers` buffers take 4 KiB each. Needs EAL.
-  static Result<std::unique_ptr<FramePool>> make(const std::string& name, uint32_t buffers);
-  ~FramePool() { rte_mempool_free(pool_); }
+  // And in a large one, for frames that would take many of the others: net_virtio's receive fills
+  // such a chain without a gap, but begins the data of all buffers but the first 12 bytes earlier,
+  // for a header that they do not have. 12 bytes less than pages, and it still goes on at the place
+  // in a page where the last one ended.
+  static constexpr uint32_t large_buffer_bytes = 3 * 4096 - 12;
+
+  // `buffers` buffers take 4 KiB each, large ones 16. Needs EAL.
+  static Result<std::unique_ptr<FramePool>> make(const std::string& name, uint32_t buffers,
+                                                 uint32_t large_buffers = 0);
+  ~FramePool() {
+    rte_mempool_free(large_);
+    rte_mempool_free(pool_);
+  }
   FramePool(const FramePool&) = delete;
   FramePool& operator=(const FramePool&) = delete;
 
@@ -35,10 +46,31 @@ class FramePool {
   uint32_t free_buffers() const { return rte_mempool_avail_count(pool_); }
   // At least so many are free for the calling lcore: those in other lcores' caches are not looked
   // at, for there are as many caches as lcores could be.
-  uint32_t free_buffers_here() const {
-    const rte_mempool_cache* cache = rte_mempool_default_cache(pool_, rte_lcore_id());
-    return rte_mempool_get_ops(pool_->ops_index)->get_count(pool_) +
-           (cache != nullptr ? cache->len : 0);
+  uint32_t free_buffers_here() const { return free_here(pool_); }
+  uint32_t free_large_buffers_here() const { return large_ != nullptr ? free_here(large_) : 0; }
+
+  // The same of large buffers; of a pool without any, null, false, 0.
+  rte_mempool* large_mempool() const { return large_; }
+  bool take_large(rte_mbuf** buffers, uint32_t count) {
+    return large_ != nullptr &&
+           rte_mempool_get_bulk(large_, reinterpret_cast<void**>(buffers), count) == 0;
+  }
+  void give_back_large(rte_mbuf* const* buffers, uint32_t count) {
+    rte_mempool_put_bulk(large_, reinterpret_cast<void* const*>(buffers), count);
+  }
+  uint32_t large_buffers() const { return large_ != nullptr ? large_->size : 0; }
+  uint32_t free_large_buffers() const {
+    return large_ != nullptr ? rte_mempool_avail_count(large_) : 0;
+  }
+
+  // Whether the frame lies in large buffers, all of them: none is a mixture.
+  static bool in_large(const rte_mbuf* frame) {
+    return frame->buf_len > RTE_PKTMBUF_HEADROOM + buffer_bytes;
+  }
+  // A large buffer keeps as much memory from others as so many short ones.
+  static constexpr uint32_t large_weight = (large_buffer_bytes + buffer_bytes - 1) / buffer_bytes;
+  static uint32_t weight(const rte_mbuf* frame) {
+    return in_large(frame) ? frame->nb_segs * large_weight : frame->nb_segs;
   }
 
   // A frame of one buffer, from `source` (mbuf->port), with `bytes` bytes to be filled in. `next`
@@ -58,8 +90,16 @@ class FramePool {
   }
 
  private:
+  static uint32_t free_here(const rte_mempool* pool) {
+    const rte_mempool_cache* cache =
+        rte_mempool_default_cache(const_cast<rte_mempool*>(pool), rte_lcore_id());
+    return rte_mempool_get_ops(pool->ops_index)->get_count(pool) +
+           (cache != nullptr ? cache->len : 0);
+  }
+
   explicit FramePool(rte_mempool* pool) : pool_(pool) {}
   rte_mempool* pool_;
+  rte_mempool* large_ = nullptr;
 };
 
 }  // namespace netback

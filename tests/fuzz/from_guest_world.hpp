@@ -25,7 +25,7 @@ constexpr uint32_t port_takes = 31;
 
 // What all runs share, as it takes long to make.
 struct Machine {
-  std::unique_ptr<FramePool> pool = make_pool(1100);
+  std::unique_ptr<FramePool> pool = make_pool(1100, 64);
   TestPort port{*pool, port_takes};
   std::unique_ptr<Grants> grants = Grants::open().value();
   std::unique_ptr<EventChannels> events = EventChannels::open().value();
@@ -70,6 +70,7 @@ class World {
     tell(DetachPort{&machine().port.queue});
     machine().port.sent_bytes();
     NETBACK_CHECK(machine().pool->free_buffers() == machine().pool->buffers());
+    NETBACK_CHECK(machine().pool->free_large_buffers() == machine().pool->large_buffers());
   }
 
   template <class What>

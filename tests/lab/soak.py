@@ -32,8 +32,12 @@ class Soak:
         self.lab, self.random = lab, random.Random(SEED)
         self.guests = [Guest(number) for number in range(GUESTS)]
         self.counts, self.frames = {}, 0
-        self.free_buffers = lab.ask("info")["buffers_free"]
+        self.free_buffers = self.free()
         self.held = lab.daemon_holds()
+
+    def free(self):
+        info = self.lab.ask("info")
+        return info["buffers_free"], info["large_buffers_free"]
 
     # --- events: each does what it can do to a guest, or nothing ---
 
@@ -143,7 +147,7 @@ class Soak:
             now = self.lab.daemon_holds()
             return not self.lab.ask("list")["vifs"] and \
                 all(now[what] == self.held[what] for what in ("fds", "mapped", "ports")) and \
-                self.lab.ask("info")["buffers_free"] == self.free_buffers
+                self.free() == self.free_buffers
         until(as_before, f"seed {SEED}: as at the beginning: {self.held}, {self.free_buffers}"
                          " buffers")
         return self.lab.daemon_holds()["rss"]

@@ -42,6 +42,7 @@ void check_built_in(const DaemonConfig& config) {
   CHECK(config.memory == "auto");
   CHECK(config.memory_mb == 256);
   CHECK(config.frame_buffers == 16384);
+  CHECK(config.large_buffers == 2048);
   CHECK(config.spin_us == 50);
   CHECK(config.gather_us == 20);
   CHECK(config.wait_for_hotplug);
@@ -60,7 +61,8 @@ TEST_CASE("an_empty_file_gives_what_is_built_in") {
 
 TEST_CASE("every_key_of_the_daemon_is_read") {
   const DaemonConfig config = read(
-      "lcores = [3]\nmemory = \"pages\"\nmemory-mb = 512\nframe-buffers = 2048\nspin-us = 7\n"
+      "lcores = [3]\nmemory = \"pages\"\nmemory-mb = 512\nframe-buffers = 2048\nlarge-buffers = "
+      "100\nspin-us = 7\n"
       "gather-us = 9\n"
       "wait-for-hotplug = false\nlog-level = \"debug\"\n"
       "[[port]]\nname = \"a\"\ndevice = \"net_null0\"\nmtu = 9000\nbridge = \"xenbr0\"\n"
@@ -72,6 +74,7 @@ TEST_CASE("every_key_of_the_daemon_is_read") {
   CHECK(config.memory == "pages");
   CHECK(config.memory_mb == 512);
   CHECK(config.frame_buffers == 2048);
+  CHECK(config.large_buffers == 100);
   CHECK(config.spin_us == 7);
   CHECK(config.gather_us == 9);
   CHECK_FALSE(config.wait_for_hotplug);
@@ -121,9 +124,9 @@ TEST_CASE("the_file_as_shipped_shows_every_key_with_its_default") {
   CHECK(config.defaults.rx_filter == true);
   CHECK(config.defaults.lock_mac == false);
   CHECK(config.defaults.backlog_frames == 512u);
-  for (const char* key : {"lcores", "memory", "memory-mb", "frame-buffers", "spin-us", "gather-us",
-                          "wait-for-hotplug", "log-level", "name", "device", "mtu", "bridge", "nic",
-                          "rx-filter", "lock-mac", "backlog-frames"}) {
+  for (const char* key : {"lcores", "memory", "memory-mb", "frame-buffers", "large-buffers",
+                          "spin-us", "gather-us", "wait-for-hotplug", "log-level", "name", "device",
+                          "mtu", "bridge", "nic", "rx-filter", "lock-mac", "backlog-frames"}) {
     INFO(key);
     CHECK(text.find("\n" + std::string(key) + " = ") != text.npos);
   }
@@ -212,6 +215,16 @@ TEST_CASE("a_value_of_the_wrong_type_is_shown_with_what_is_wanted") {
   CHECK(problem("memory-mb = 2024-01-01\n") == wanted + "a date or time");
   CHECK(problem("memory-mb = 64\n") == "accepted");
   CHECK(problem("memory-mb = 1048576\n") == "accepted");
+}
+
+TEST_CASE("large_buffers_have_limits_and_are_an_eighth_of_the_others") {
+  CHECK(read("frame-buffers = 1024\n").large_buffers == 128);
+  CHECK(problem("large-buffers = 64\n") == "accepted");
+  CHECK(problem("large-buffers = 1048576\n") == "accepted");
+  const std::string wanted =
+      "dpdk-netback.toml:1: 'large-buffers' must be a whole number from 64 to 1048576, not ";
+  CHECK(problem("large-buffers = 63\n") == wanted + "63");
+  CHECK(problem("large-buffers = 1048577\n") == wanted + "1048577");
 }
 
 TEST_CASE("frame_buffers_have_limits") {

@@ -12,7 +12,8 @@ using Q = QueueCounter;
 using Frames = std::vector<Bytes>;
 
 struct GsoHost : TestHost {
-  explicit GsoHost(bool second_unfiltered = false) {
+  explicit GsoHost(bool second_unfiltered = false, uint32_t large_buffers = 64)
+      : TestHost({.large_buffers = large_buffers}) {
     for (uint32_t i = 0; i < 3; ++i) {
       TestGuest& guest = add_guest(0, !(second_unfiltered && i == 2));
       guest.settings.gso_tcpv4_offered = guest.settings.gso_tcpv6_offered = true;
@@ -183,7 +184,7 @@ TEST_CASE("forward: GSO with a VLAN tag is cut and complete for every guest") {
 }
 
 TEST_CASE("forward: without buffers to cut into, a frame is dropped where it was to go") {
-  GsoHost f;
+  GsoHost f(false, 0);
   const Packet packet = f.packet_to(f.receiver().settings.mac, {.payload = 10'000});
   put_gso_packet(f.sender(), packet, 1000);
   f.sender().from_guest.push();
@@ -203,7 +204,7 @@ TEST_CASE("forward: without buffers to cut into, a frame is dropped where it was
 }
 
 TEST_CASE("forward: a backlog is bounded in buffers as well as in frames") {  // design 4.7
-  GsoHost f;
+  GsoHost f(false, 0);
   f.use_table();
   TestGuest& dead = f.add_guest();  // posts nothing
   dead.settings.takes_gso_tcpv4 = true;

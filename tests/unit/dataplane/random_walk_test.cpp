@@ -22,7 +22,7 @@ struct Walker {
 
 class Walk : public TestHost {
  public:
-  explicit Walk(uint32_t seed) : TestHost({.port_takes = 63}), random_(seed) {
+  explicit Walk(uint32_t seed) : TestHost({.port_takes = 63, .large_buffers = 256}), random_(seed) {
     for (int i = 0; i < 2; ++i) {
       TestGuest& guest = add_guest(0, i == 0);
       guest.settings.frame_bytes_max = 6000;

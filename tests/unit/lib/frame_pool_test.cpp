@@ -49,6 +49,72 @@ TEST_CASE("frame pool: says what to do when there is no memory") {
   CHECK(pool.error().fix == "raise memory-mb or lower frame-buffers in dpdk-netback.toml");
 }
 
+TEST_CASE("frame pool: says what to do when there is no memory for large buffers") {
+  const auto pool = FramePool::make("all-large", 1024, 1'000'000);
+  REQUIRE_FALSE(pool.ok());
+  CHECK(pool.error().message.find("no memory for 1000000 large buffers") == 0);
+  CHECK(pool.error().fix == "raise memory-mb or lower large-buffers in dpdk-netback.toml");
+}
+
+TEST_CASE("frame pool: the data of a large buffer begins with a page, and none share one") {
+  const auto pool = make_pool(400, 100);
+  CHECK(pool->large_buffers() == 100);
+  std::vector<rte_mbuf*> buffers(100);
+  CHECK_FALSE(pool->take_large(buffers.data(), 101));
+  REQUIRE(pool->take_large(buffers.data(), 100));
+  CHECK(pool->free_large_buffers() == 0);
+  CHECK(pool->free_buffers() == 400);
+  std::set<uintptr_t> pages;
+  for (rte_mbuf* buffer : buffers) {
+    FramePool::begin_frame(buffer, 0, 100);
+    CHECK(rte_pktmbuf_mtod(buffer, uintptr_t) % 4096 == 0);
+    CHECK(rte_pktmbuf_tailroom(buffer) == FramePool::large_buffer_bytes - 100);
+    CHECK(FramePool::in_large(buffer));
+    const auto end = reinterpret_cast<uintptr_t>(buffer->buf_addr) + buffer->buf_len;
+    for (uintptr_t page = reinterpret_cast<uintptr_t>(buffer) / 4096; page <= (end - 1) / 4096;
+         ++page)
+      pages.insert(page);
+  }
+  CHECK(pages.size() == 400);
+  pool->give_back_large(buffers.data(), 100);
+  CHECK(pool->free_large_buffers() == 100);
+}
+
+TEST_CASE("frame pool: what other lcores may hold back of the large buffers is little") {
+  const auto pool = make_pool(400, 100);
+  CHECK(pool->large_mempool()->cache_size == 16);
+}
+
+TEST_CASE("frame pool: without large buffers there are none to be had") {
+  const auto pool = make_pool(400);
+  rte_mbuf* buffer = nullptr;
+  CHECK_FALSE(pool->take_large(&buffer, 1));
+  CHECK(pool->large_mempool() == nullptr);
+  CHECK(pool->large_buffers() == 0);
+  CHECK(pool->free_large_buffers() == 0);
+  CHECK(pool->free_large_buffers_here() == 0);
+}
+
+TEST_CASE("frame pool: a large buffer weighs as much as the short ones it could be") {
+  const auto pool = make_pool(400, 64);
+  rte_mbuf* large[2];
+  rte_mbuf* shorts[2];
+  REQUIRE(rte_pktmbuf_alloc_bulk(pool->large_mempool(), large, 2) == 0);
+  REQUIRE(rte_pktmbuf_alloc_bulk(pool->mempool(), shorts, 2) == 0);
+  CHECK_FALSE(FramePool::in_large(shorts[0]));
+  CHECK(FramePool::weight(large[0]) == 6);
+  CHECK(FramePool::weight(shorts[0]) == 1);
+  REQUIRE(rte_pktmbuf_append(large[0], FramePool::large_buffer_bytes) != nullptr);
+  REQUIRE(rte_pktmbuf_append(shorts[0], FramePool::buffer_bytes) != nullptr);
+  REQUIRE(rte_pktmbuf_chain(large[0], large[1]) == 0);
+  REQUIRE(rte_pktmbuf_chain(shorts[0], shorts[1]) == 0);
+  CHECK(FramePool::weight(large[0]) == 12);
+  CHECK(FramePool::weight(shorts[0]) == 2);
+  CHECK(pool->free_large_buffers_here() == 62);
+  rte_pktmbuf_free(large[0]);
+  rte_pktmbuf_free(shorts[0]);
+}
+
 TEST_CASE("frame pool: all buffers that are asked for, or none") {
   const auto pool = make_pool(400);
   std::vector<rte_mbuf*> buffers(401);

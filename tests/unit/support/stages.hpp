@@ -22,14 +22,21 @@ struct Bench {
   std::unique_ptr<EventChannels> events = EventChannels::open().value();
   WorkerCounters counters;
 
-  Bench() : pool(make_pool()) { FakeXen::instance().reset(); }
+  explicit Bench(uint32_t large_buffers = 0) : pool(make_pool(1300, large_buffers)) {
+    FakeXen::instance().reset();
+  }
   ~Bench() {
     give_buffers_back();
     CHECK(pool->free_buffers() == pool->buffers());
+    CHECK(pool->free_large_buffers() == pool->large_buffers());
   }
   // Takes all but `count` of the pool's free buffers away, as others in a busy host would.
   void leave_buffers(uint32_t count) {
     while (pool->free_buffers() > count) held_.push_back(rte_pktmbuf_alloc(pool->mempool()));
+  }
+  void leave_large_buffers(uint32_t count) {
+    while (pool->free_large_buffers() > count)
+      held_.push_back(rte_pktmbuf_alloc(pool->large_mempool()));
   }
   void give_buffers_back() {
     for (rte_mbuf* buffer : held_) rte_pktmbuf_free(buffer);
@@ -48,6 +55,7 @@ struct FromGuestStages : Bench {
   FrameBatch frames;
   std::vector<GuestQueue*> holding;
 
+  explicit FromGuestStages(uint32_t large_buffers = 0) : Bench(large_buffers) {}
   ~FromGuestStages() { take_frames(); }
 
   void decode() {

@@ -51,9 +51,18 @@ rte_mbuf* make_mbuf(FramePool& pool, const Bytes& bytes, uint32_t piece) {
   return first;
 }
 
-std::unique_ptr<FramePool> make_pool(uint32_t buffers) {
+rte_mbuf* make_large_mbuf(FramePool& pool, const Bytes& bytes) {
+  rte_mbuf* buffer = rte_pktmbuf_alloc(pool.large_mempool());
+  NETBACK_CHECK(buffer != nullptr);
+  std::memcpy(rte_pktmbuf_append(buffer, static_cast<uint16_t>(bytes.size())), bytes.data(),
+              bytes.size());
+  return buffer;
+}
+
+std::unique_ptr<FramePool> make_pool(uint32_t buffers, uint32_t large_buffers) {
   static int serial = 0;
-  return std::move(FramePool::make("test" + std::to_string(serial++), buffers)).value();
+  return std::move(FramePool::make("test" + std::to_string(serial++), buffers, large_buffers))
+      .value();
 }
 
 }  // namespace netback::test

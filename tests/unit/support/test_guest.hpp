@@ -188,6 +188,8 @@ Bytes bytes_of(const rte_mbuf* frame);
 // A frame in buffers of `pool`, `piece` bytes of it in each (0: as many as fit).
 rte_mbuf* make_mbuf(FramePool& pool, const Bytes& bytes, uint32_t piece = 0);
 // A pool of its own for each test, so that a leak shows: after the test all buffers are back.
-std::unique_ptr<FramePool> make_pool(uint32_t buffers = 1300);
+// In one large buffer.
+rte_mbuf* make_large_mbuf(FramePool& pool, const Bytes& bytes);
+std::unique_ptr<FramePool> make_pool(uint32_t buffers = 1300, uint32_t large_buffers = 0);
 
 }  // namespace netback::test

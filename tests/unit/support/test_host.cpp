@@ -5,7 +5,8 @@
 namespace netback::test {
 
 TestHost::TestHost(HostOptions options)
-    : worker({.spin_us = options.spin_us, .gather_us = options.gather_us}, mailbox, *grants,
+    : Bench(options.large_buffers),
+      worker({.spin_us = options.spin_us, .gather_us = options.gather_us}, mailbox, *grants,
              *events, *pool) {
   for (uint32_t i = 0; i < options.ports; ++i) {
     ports.push_back(std::make_unique<TestPort>(*pool, options.port_takes));

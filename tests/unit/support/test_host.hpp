@@ -17,6 +17,7 @@ struct HostOptions {
   uint32_t gather_us = 0;
   uint32_t port_takes = 1023;
   uint32_t ports = 1;
+  uint32_t large_buffers = 0;
 };
 
 class TestHost : public Bench {

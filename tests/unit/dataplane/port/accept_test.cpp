@@ -11,6 +11,7 @@ using namespace netback::test;
 namespace {
 
 struct Accepting : Bench {
+  explicit Accepting(uint32_t large_buffers = 0) : Bench(large_buffers) {}
   TestPort port{*pool};
   FrameBatch frames;
 
@@ -21,7 +22,7 @@ struct Accepting : Bench {
   }
   void accept() {
     PortQueue* const ports[] = {&port.queue};
-    port::accept(ports, frames);
+    port::accept(ports, frames, *pool);
   }
   rte_mbuf* accept_one(rte_mbuf* frame) {
     port.feed(frame);
@@ -93,7 +94,7 @@ TEST_CASE("accept: ports take turns, burst by burst") {
   }
   PortQueue* const ports[] = {&a.port.queue, &other.queue};
   a.frames.count = 256 - 3 * 32;
-  port::accept(ports, a.frames);
+  port::accept(ports, a.frames, *a.pool);
   REQUIRE(a.frames.count == 256);
   for (uint32_t i = 160; i < 256; ++i) {
     CHECK(a.frames.mbufs[i]->port == (i < 192 || i >= 224 ? a.port : other).queue.port);
@@ -239,4 +240,36 @@ TEST_CASE("accept: a buffer that shares another's memory is still known as such"
   rte_pktmbuf_attach(frame, owner);
   rte_pktmbuf_free(owner);
   CHECK(RTE_MBUF_CLONED(a.accept_one(frame)));
+}
+
+TEST_CASE("accept: what needs no large buffer is copied out of one, with what the driver said") {
+  Accepting a(64);
+  a.port.queue.can.large_buffers = true;
+  for (const size_t bytes : {60, 2048, 2049}) {
+    const Packet packet = make_packet({.payload = bytes - 54});
+    rte_mbuf* arrived = make_large_mbuf(*a.pool, packet.bytes);
+    arrived->ol_flags = RTE_MBUF_F_RX_L4_CKSUM_NONE;
+    const rte_mbuf* frame = a.accept_one(arrived);
+    CHECK(FramePool::in_large(frame) == (bytes > 2048));
+    CHECK((frame == arrived) == (bytes > 2048));
+    CHECK(bytes_of(frame) == packet.bytes);
+    CHECK(checksum_blank(frame));
+    CHECK(frame->port == a.port.queue.port);
+    CHECK(a.pool->free_large_buffers() == (bytes > 2048 ? 63 : 64));
+  }
+}
+
+TEST_CASE("accept: without a short buffer a frame stays in its large one") {
+  Accepting a(64);
+  a.port.queue.can.large_buffers = true;
+  rte_mbuf* arrived = make_large_mbuf(*a.pool, plain_frame(60));
+  a.leave_buffers(0);
+  CHECK(a.accept_one(arrived) == arrived);
+  CHECK(bytes_of(arrived) == plain_frame(60));
+}
+
+TEST_CASE("accept: of a port without large buffers nothing is copied") {
+  Accepting a;
+  rte_mbuf* arrived = make_mbuf(*a.pool, plain_frame(60));
+  CHECK(a.accept_one(arrived) == arrived);
 }
