@@ -229,6 +229,7 @@ def dom0_image(tree, guest_ramdisk):
     for name in XENSTORE_PROGRAMS:
         image.program(f"/usr/bin/{name}", tree.root / "usr/bin" / name)
     image.program("/usr/sbin/ip")
+    image.program("/usr/sbin/bridge")
     # pthread_cancel loads it by name, so ldd does not see it.
     image.program(LIBRARIES / "libgcc_s.so.1",
                   tree.root / "lib/x86_64-linux-gnu/libgcc_s.so.1")

@@ -6,6 +6,8 @@
 //   udp-check HOST PORT SIZE|MIN-MAX COUNT        each datagram must come back unchanged
 //   frames-send IFACE COUNT SIZE [--seed=N] [--rate=FRAMES_PER_S] [--dst=MAC]
 //   frames-capture IFACE COUNT [--seed=N] [--timeout=S]   S seconds without a frame end it
+//   group-recv GROUP PORT IFACE COUNT [--timeout=S]   a member until COUNT came, in order
+//   group-send GROUP PORT IFACE COUNT [--rate=N]
 //   link-events IFACE [--timeout=S]               until S seconds passed or a signal
 //   keep-registers SECONDS [--seed=N]             whether others change its vector registers
 // HOST may be IPv4 or IPv6. The bytes sent depend on the seed and their position only.
@@ -187,6 +189,7 @@ int main(int count, char** arguments) {
       {"tcp-send", tcp_send},       {"tcp-recv", tcp_recv},
       {"udp-echo", udp_echo},       {"udp-check", udp_check},
       {"frames-send", frames_send}, {"frames-capture", frames_capture},
+      {"group-recv", group_recv},   {"group-send", group_send},
       {"link-events", link_events}, {"keep-registers", keep_registers}};
   try {
     return verbs.at(count > 1 ? arguments[1] : "")();

@@ -94,5 +94,9 @@ int frames_send();
 int frames_capture();
 int link_events();
 
+// netcheck_groups.cpp
+int group_recv();
+int group_send();
+
 // netcheck_registers.cpp
 int keep_registers();
