@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/epoll.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "lib/base/log.hpp"
@@ -17,6 +18,9 @@ using namespace std::chrono_literals;
 static_assert(DaemonConfig::spin_always == Idle::spin_always);
 constexpr unsigned first_worker_lcore = 1;  // EalOptions
 constexpr auto link_poll_interval = 1s;
+
+constexpr std::string_view hugepages_fix =
+    "sysctl vm.nr_hugepages=N and mount -t hugetlbfs none /dev/hugepages";
 
 // Keeps what a factory made, or hands on why it made nothing.
 template <class T>
@@ -48,8 +52,19 @@ EalOptions eal_options(const DaemonConfig& config, const std::vector<PortDevice>
   EalOptions options{
       .hugepages = hugepages, .memory_mb = config.memory_mb, .worker_cpus = config.lcores};
   for (const auto& device : devices)
-    if (device.pci()) options.pci_allowed.push_back(device.name);
+    if (device.pci())
+      options.pci_allowed.push_back(
+          device.arguments.empty() ? device.name : device.name + ',' + device.arguments);
   return options;
+}
+
+Status check_memory(const std::vector<PortDevice>& devices, bool hugepages) {
+  const auto found = std::ranges::find_if(devices, &PortDevice::pci);
+  if (hugepages || found == devices.end()) return Done{};
+  return Error{fmt::format("PCI device {} needs hugepages: other memory stays at no address that a "
+                           "device could be told",
+                           found->name),
+               std::string(hugepages_fix)};
 }
 
 std::vector<StartStep> Daemon::steps() {
@@ -132,8 +147,8 @@ Status Daemon::start_dpdk() {
   if (config_.memory == "hugepages" && !hugepages_)
     return Error{fmt::format("there are not {} MB of free hugepages on a mounted hugetlbfs",
                              config_.memory_mb),
-                 "sysctl vm.nr_hugepages=N and mount -t hugetlbfs none /dev/hugepages, or memory = "
-                 "\"auto\""};
+                 fmt::format("{}, or memory = \"auto\"", hugepages_fix)};
+  if (Status status = check_memory(devices_, hugepages_); !status) return status;
   if (!hugepages_)
     log::info(
         "no hugepages: {} MB of ordinary pages instead, fixed at start; no NIC by DMA, more "

@@ -40,6 +40,9 @@ Result<DaemonConfig> read_all_config(const std::string& directory);
 EalOptions eal_options(const DaemonConfig& config, const std::vector<PortDevice>& devices,
                        bool hugepages);
 
+// Whether the devices can work with the kind of memory that there is: a NIC by DMA needs hugepages.
+Status check_memory(const std::vector<PortDevice>& devices, bool hugepages);
+
 class Daemon {
  public:
   explicit Daemon(DaemonOptions options)

@@ -7,6 +7,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <regex>
 
@@ -42,6 +44,10 @@ constexpr std::array known_drivers = {
 // one per start dom0's MAC would be another after a restart, and guests' ARP entries for it wrong.
 constexpr char bridged_tap_mac[] = "fe:ff:ff:ff:ff:ff";
 
+// Drivers of the kernel that leave a PCI device to a program.
+constexpr std::array<std::string_view, 3> passing_drivers = {"uio_pci_generic", "vfio-pci",
+                                                             "igb_uio"};
+
 constexpr uint32_t mtu_min = 68;  // IPv4's least
 constexpr uint32_t mtu_max =
     limits::frame_bytes_max - limits::ethernet_header_bytes - limits::vlan_tag_bytes;
@@ -66,14 +72,41 @@ const DriverQuirks* find_driver(const std::string& name) {
   return found == known_drivers.end() ? nullptr : &*found;
 }
 
-Status check_pci(const PortConfig& config, const std::string& root) {
+// As DPDK names it: "0A:1b.0" is "0000:0a:1b.0".
+std::string full_pci_address(const std::string& address) {
+  unsigned domain = 0, bus = 0, number = 0, function = 0;
+  if (std::sscanf(address.c_str(), "%x:%x:%x.%u", &domain, &bus, &number, &function) != 4) {
+    domain = 0;
+    std::sscanf(address.c_str(), "%x:%x.%u", &bus, &number, &function);
+  }
+  return fmt::format("{:04x}:{:02x}:{:02x}.{}", domain, bus, number, function);
+}
+
+// There, and given to a driver that hands it on to programs. Otherwise DPDK passes it over without
+// a word.
+Status check_bound(const PortConfig& config, const std::string& address, const std::string& root) {
+  const std::filesystem::path directory = root + "/sys/bus/pci/devices/" + address;
+  std::error_code absent;
+  if (!std::filesystem::exists(directory, absent))
+    return port_error(config, "there is no such PCI device", "ls /sys/bus/pci/devices");
+  const std::string driver =
+      std::filesystem::read_symlink(directory / "driver", absent).filename().string();
+  if (std::ranges::find(passing_drivers, driver) != passing_drivers.end()) return Done{};
+  return port_error(config,
+                    driver.empty() ? std::string("it is bound to no driver")
+                                   : fmt::format("it is bound to the kernel's driver {}", driver),
+                    fmt::format("dpdk-devbind.py -b uio_pci_generic {}", address));
+}
+
+Status check_pci(const PortConfig& config, PortDevice& device, const std::string& root) {
   std::string guest_type;
   std::ifstream(root + "/sys/hypervisor/guest_type") >> guest_type;
   if (guest_type == "PV")  // its page frame numbers are not the machine's: DMA would hit others
     return port_error(config,
                       "a PCI device driven from a PV domain can write to other guests' memory",
                       "use a PVH dom0 or a driver domain, or net_virtio_user or net_af_packet");
-  return Done{};
+  device.name = full_pci_address(device.name);
+  return check_bound(config, device.name, root);
 }
 
 // An interface that the user brings (af_packet, af_xdp).
@@ -173,7 +206,7 @@ Status fit_mtu(const PortConfig& config, PortDevice& device) {
 }
 
 Status check_kind(const PortConfig& config, PortDevice& device, const std::string& root) {
-  if (device.pci()) return check_pci(config, root);
+  if (device.pci()) return check_pci(config, device, root);
   if (device.quirks->kernel_interface) return check_interface(config, device.iface, root);
   if (device.quirks->kernel_tap) return check_tap(config, device, root);
   return Done{};

@@ -26,7 +26,7 @@ struct DriverQuirks {
 
 struct PortDevice {
   const DriverQuirks* quirks;
-  std::string name;       // "net_af_packet0" or a PCI address: DPDK's name of it
+  std::string name;       // "net_af_packet0" or "0000:03:00.0": DPDK's name of it
   std::string arguments;  // "iface=veth0,..." for the driver
   std::string iface;      // the kernel interface, or empty
   bool pci() const { return quirks->driver == "pci"; }
@@ -38,9 +38,9 @@ struct PortDevice {
 inline constexpr uint32_t af_packet_overhead_bytes = 66;
 
 // Splits and checks `config.device`: an unknown driver, a device node or interface that is not
-// there, not Ethernet or in use, PCI in a PV domain, an mtu that the driver cannot take. Fills in
-// arguments that follow from the mtu. Errors name the port and say the fix. `root` goes before
-// /sys and /dev in tests.
+// there, not Ethernet or in use, PCI in a PV domain or bound to none of the drivers that leave it
+// to programs, an mtu that the driver cannot take. Fills in arguments that follow from the mtu.
+// Errors name the port and say the fix. `root` goes before /sys and /dev in tests.
 Result<PortDevice> check_device(const PortConfig& config, const std::string& root = {});
 
 // Value of one key of an argument list "a=1,b=2"; empty when absent.

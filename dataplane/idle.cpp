@@ -3,7 +3,7 @@
 #include <poll.h>
 #include <rte_cycles.h>
 #include <rte_ethdev.h>
-#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -19,6 +19,14 @@ uint64_t cycles_of(uint32_t spin_us) {
 
 bool runs(const PortQueue* port) {
   return port->running.load(std::memory_order_acquire);
+}
+
+// Of a port, so that its descriptor can be waited for again. It is an eventfd, with a count of 64
+// bits, or a uio device, which refuses to read any other number of bytes than its 32.
+void take_interrupts(int fd) {
+  uint64_t count;
+  for (const size_t bytes : {sizeof(uint64_t), sizeof(uint32_t)})
+    if (read(fd, &count, bytes) > 0) return;
 }
 
 // Whether the queue has work already.
@@ -97,10 +105,8 @@ void Idle::sleep(uint32_t sleep_us_max, std::span<PortQueue* const> ports, bool 
   const timespec at_most{.tv_sec = sleep_us_max / 1'000'000,
                          .tv_nsec = long{sleep_us_max % 1'000'000} * 1000};
   ppoll(fds.data(), count, &at_most, nullptr);
-  for (nfds_t i = 2; i < count; ++i) {  // the ports' are eventfds; the others are read at arming
-    eventfd_t events;
-    if (fds[i].revents & POLLIN) eventfd_read(fds[i].fd, &events);
-  }
+  for (nfds_t i = 2; i < count; ++i)  // the others are read at arming
+    if (fds[i].revents & POLLIN) take_interrupts(fds[i].fd);
 }
 
 }  // namespace netback

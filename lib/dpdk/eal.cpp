@@ -25,13 +25,14 @@ std::vector<std::string> arguments(const EalOptions& options) {
                                    "--main-lcore=0", "--file-prefix=" + options.file_prefix,
                                    "--no-telemetry", "--log-level=*:4"};
   if (options.hugepages) {
-    args.push_back(fmt::format("--socket-mem={}", options.memory_mb));
+    // Unlinked at once, they are free again when this process ends, however it does.
+    args.insert(args.end(), {fmt::format("--socket-mem={}", options.memory_mb), "--huge-unlink"});
   } else {
     args.insert(args.end(),
                 {"--no-huge", "--iova-mode=va", "-m", std::to_string(options.memory_mb)});
   }
   if (options.pci_allowed.empty()) args.push_back("--no-pci");
-  for (const auto& address : options.pci_allowed) args.insert(args.end(), {"-a", address});
+  for (const auto& device : options.pci_allowed) args.insert(args.end(), {"-a", device});
   return args;
 }
 

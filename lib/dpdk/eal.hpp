@@ -15,7 +15,7 @@ struct EalOptions {
   uint32_t memory_mb = 256;  // the whole of it: fixed at start without hugepages
   std::vector<unsigned>
       worker_cpus;  // worker i runs as lcore i + 1 on this cpu; control is lcore 0
-  std::vector<std::string> pci_allowed;  // PCI addresses; none means the PCI bus is not looked at
+  std::vector<std::string> pci_allowed;  // "ADDRESS,ARGUMENTS"; none: the PCI bus is left alone
 };
 
 // Ends with the process's only EAL when it goes; files it made are removed.

@@ -6,6 +6,7 @@
 #include <signal.h>
 
 #include "tests/unit/control/config_files.hpp"
+#include "tests/unit/support/fake_root.hpp"
 #include "tests/unit/support/fake_store.hpp"
 #include "tests/unit/support/fake_xen.hpp"
 
@@ -84,7 +85,13 @@ TEST_CASE("daemon_DPDK_may_touch_the_PCI_devices_that_are_ports_and_no_others") 
   ConfigDirectory directory;
   directory.write("dpdk-netback.toml", std::string("lcores = [3, 5]\nmemory-mb = 77\n") +
                                            null_port +
-                                           "[[port]]\nname = \"n\"\ndevice = \"0000:7f:1f.7\"\n");
+                                           "[[port]]\nname = \"n\"\ndevice = \"7F:1f.7\"\n"
+                                           "[[port]]\nname = \"o\"\ndevice = \"7f:1f.6,a=1\"\n");
+  for (const char* address : {"0000:7f:1f.6", "0000:7f:1f.7"}) {
+    const auto device = std::filesystem::path(directory.path()) / "sys/bus/pci/devices" / address;
+    std::filesystem::create_directories(device);
+    std::filesystem::create_symlink("../drivers/vfio-pci", device / "driver");
+  }
   const auto config = read_all_config(directory.path());
   REQUIRE(config);
   const DaemonConfig daemon = Result(config).value();
@@ -95,8 +102,23 @@ TEST_CASE("daemon_DPDK_may_touch_the_PCI_devices_that_are_ports_and_no_others") 
     devices.push_back(std::move(device).value());
   }
   const EalOptions options = eal_options(daemon, devices, true);
-  CHECK(options.pci_allowed == std::vector<std::string>{"0000:7f:1f.7"});
+  CHECK(options.pci_allowed == std::vector<std::string>{"0000:7f:1f.7", "0000:7f:1f.6,a=1"});
   CHECK(options.worker_cpus == std::vector<unsigned>{3, 5});
   CHECK(options.memory_mb == 77);
   CHECK(options.hugepages);
+}
+
+TEST_CASE("daemon_a_port_on_the_PCI_bus_needs_hugepages_others_do_not") {
+  const FakeRoot root;
+  root.link("sys/bus/pci/devices/0000:03:00.0/driver", "../drivers/uio_pci_generic");
+  const auto device = [&](const char* text) {
+    return check_device({.name = "p", .device = text}, root.path).value();
+  };
+  CHECK(check_memory({}, false));
+  CHECK(check_memory({device("net_null0")}, false));
+  CHECK(check_memory({device("net_null0"), device("03:00.0")}, true));
+  const Status refused = check_memory({device("net_null0"), device("03:00.0")}, false);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().message.starts_with("PCI device 0000:03:00.0 needs hugepages"));
+  CHECK(refused.error().fix.starts_with("sysctl vm.nr_hugepages=N"));
 }

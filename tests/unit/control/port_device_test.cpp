@@ -75,7 +75,35 @@ TEST_CASE("port_device_pci_in_a_pv_domain_is_refused_elsewhere_not") {
   CHECK(has(root.error("0000:03:00.0"), "other guests' memory"));
   CHECK(has(root.error("03:00.0"), "other guests' memory"));
   root.file("sys/hypervisor/guest_type", "PVH\n");
+  root.link("sys/bus/pci/devices/0000:03:00.0/driver", "../drivers/uio_pci_generic");
   CHECK(root.error("0000:03:00.0") == "");
+}
+
+TEST_CASE("port_device_a_PCI_address_is_written_as_DPDK_does") {
+  const Root root;
+  root.link("sys/bus/pci/devices/0000:0a:1f.7/driver", "../drivers/vfio-pci");
+  root.link("sys/bus/pci/devices/10000:0a:1f.7/driver", "../drivers/vfio-pci");
+  CHECK(root.check("0000:0a:1f.7").value().name == "0000:0a:1f.7");
+  CHECK(root.check("0A:1F.7").value().name == "0000:0a:1f.7");
+  CHECK(root.check("00010000:0a:1F.7,a=1").value().name == "10000:0a:1f.7");
+  CHECK(root.check("0a:1f.7,a=1,b=2").value().arguments == "a=1,b=2");
+}
+
+TEST_CASE("seed_S07_a_PCI_device_is_there_and_bound_to_a_driver_that_leaves_it_to_us") {
+  const Root root;
+  const std::string driver = "sys/bus/pci/devices/0000:03:00.0/driver";
+  CHECK(root.error("03:00.0") ==
+        "port 'p': device '03:00.0': there is no such PCI device / ls /sys/bus/pci/devices");
+  root.file("sys/bus/pci/devices/0000:03:00.0/class", "0x020000");
+  CHECK(root.error("03:00.0") ==
+        "port 'p': device '03:00.0': it is bound to no driver / "
+        "dpdk-devbind.py -b uio_pci_generic 0000:03:00.0");
+  root.link(driver, "../drivers/e1000e");
+  CHECK(has(root.error("03:00.0"), ": it is bound to the kernel's driver e1000e / dpdk-devbind"));
+  for (const std::string name : {"uio_pci_generic", "vfio-pci", "igb_uio"}) {
+    root.link(driver, "../drivers/" + name);
+    CHECK(root.error("03:00.0") == "");
+  }
 }
 
 TEST_CASE("port_device_vhost_net_that_is_not_there_is_named_with_the_fix") {
@@ -184,6 +212,7 @@ TEST_CASE("port_device_drivers_that_lie_are_not_believed") {
   }
   CHECK(root.check(virtio).value().quirks->segments);
   CHECK(root.check(virtio).value().quirks->gives_large);
+  root.link("sys/bus/pci/devices/0000:03:00.0/driver", "../drivers/vfio-pci");
   CHECK(root.check("03:00.0").value().quirks->segments);
   CHECK_FALSE(root.check("03:00.0").value().quirks->gives_large);
 }

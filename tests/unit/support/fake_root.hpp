@@ -20,6 +20,12 @@ struct FakeRoot {
     std::filesystem::create_directories((path / name).parent_path());
     std::ofstream(path / name) << text;
   }
+  // A symbolic link; it need lead nowhere.
+  void link(const std::string& name, const std::string& target) const {
+    std::filesystem::create_directories((path / name).parent_path());
+    std::filesystem::remove(path / name);
+    std::filesystem::create_symlink(target, path / name);
+  }
 };
 
 }  // namespace netback::test
