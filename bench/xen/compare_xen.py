@@ -9,7 +9,8 @@ import report
 from cases import CASES, CEILINGS, STAGING
 from host import HostError, XenHost
 from place import FAR, FAR_MAC, GUEST, POLLER
-from sides import POLLER_RAMDISK, Ceiling, Linux, Ours, make_network, overlay
+from netback import POLLER_RAMDISK
+from sides import Ceiling, Linux, Ours, make_network, overlay
 
 BUILD = "build/release"
 NUMBERED_FRAMES = 10_000

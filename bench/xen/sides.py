@@ -8,7 +8,6 @@ sends to it from the nearest source that it has: the kernel's pktgen on Linux's 
 ours.
 """
 
-import image
 import netback
 from cases import pktgen_start, pktgen_stop
 from host import HostError
@@ -42,7 +41,6 @@ device = "net_null1,size={POLL_BYTES},no-rx=0"
 nic = "source"
 rx-filter = false
 """
-POLLER_RAMDISK = "/boot/poller.cpio"
 VIF_FILES = {"discard.toml": f'mac = "{MACS["discard"]}"\nnic = "null"\n',
              "bridge.toml": f'mac = "{MACS["bridge"]}"\nnic = "bridge"\n',
              "poll.toml": f'mac = "{MACS["poll"]}"\nnic = "null"\n'}
@@ -64,15 +62,8 @@ def overlay(build_dir):
         dom0.text("/etc/xen/scripts/vif-up", SCRIPT_UP, 0o755)
         dom0.text(f"{SOURCE_CONFIG_DIRECTORY}/dpdk-netback.toml", SOURCE_CONFIG)
         dom0.directory(f"{SOURCE_CONFIG_DIRECTORY}/vif.d")
-        dom0.file(POLLER_RAMDISK, poller_image(dom0.tree, build_dir).write("poller"))
+        netback.add_poller(dom0, build_dir)
     return add
-
-
-def poller_image(tree, build_dir):
-    """A guest with netfront-pktgen and the kernel's ways for it to Xen, and no other netfront."""
-    guest = image.guest_image(tree, ["xen-gntalloc", "xen-evtchn"])
-    guest.program("/usr/bin/netfront-pktgen", netback.built(build_dir, "netfront-pktgen"))
-    return guest
 
 
 def make_network(host):

@@ -5,6 +5,7 @@ import os
 import pathlib
 import time
 
+import image
 from host import CommandFailed
 from kernel_netback import BRIDGE, make_bridge
 from packages import CHECKOUT
@@ -14,6 +15,7 @@ DRIVERS = ["bus_vdev", "bus_pci", "mempool_ring", "mempool_stack", "net_null", "
            "net_tap", "net_virtio", "net_ring", "net_pcap"]
 CONFIG_DIRECTORY = "/etc/dpdk-netback"
 TAG = "daemon"
+POLLER_RAMDISK = "/boot/poller.cpio"
 
 # Enough for these guests; each buffer that is touched at the start costs a fault into Xen.
 FEW_BUFFERS = "memory-mb = 64\nframe-buffers = 8192\n"
@@ -46,28 +48,36 @@ def built(build_dir, name):
     raise FileNotFoundError(f"no {name} in {build_dir}: build it first")
 
 
-def add_dpdk(image):
+def add_dpdk(dom0, drivers=()):
     """The few drivers a test needs. Each is one real file: the directory of drivers holds it and
     the library directory links to it, because a bus registered twice finds no devices."""
-    for driver in DRIVERS:
-        image.program(PMD_DIRECTORY / f"librte_{driver}.so.23")
+    for driver in (*DRIVERS, *drivers):
+        dom0.program(PMD_DIRECTORY / f"librte_{driver}.so.23")
 
 
-def daemon_overlay(build_dir, config=BRIDGED_PORT, vif_files=None):
+def add_poller(dom0, build_dir):
+    """To dom0's image the one of a guest that has netfront-pktgen, the kernel's ways for it to Xen,
+    and no other netfront."""
+    guest = image.guest_image(dom0.tree, ["xen-gntalloc", "xen-evtchn"])
+    guest.program("/usr/bin/netfront-pktgen", built(build_dir, "netfront-pktgen"))
+    dom0.file(POLLER_RAMDISK, guest.write("poller"))
+
+
+def daemon_overlay(build_dir, config=BRIDGED_PORT, vif_files=None, drivers=()):
     """For XenHost(overlay=...): daemon, netbackctl, drivers, hotplug script and configuration.
 
-    `vif_files` maps names in vif.d to their text.
+    `vif_files` maps names in vif.d to their text, `drivers` are more of DPDK's.
     """
-    def add(image):
-        image.program("/usr/sbin/dpdk-netback", built(build_dir, "dpdk-netback"))
-        image.program("/usr/bin/netbackctl", built(build_dir, "netbackctl"))
-        add_dpdk(image)
-        image.file("/etc/xen/scripts/vif-dpdk", CHECKOUT / "config" / "vif-dpdk")
-        image.text("/etc/xen/xl.conf", 'autoballoon="off"\nvif.default.script="vif-dpdk"\n')
-        image.text(f"{CONFIG_DIRECTORY}/dpdk-netback.toml", config)
-        image.directory(f"{CONFIG_DIRECTORY}/vif.d")
+    def add(dom0):
+        dom0.program("/usr/sbin/dpdk-netback", built(build_dir, "dpdk-netback"))
+        dom0.program("/usr/bin/netbackctl", built(build_dir, "netbackctl"))
+        add_dpdk(dom0, drivers)
+        dom0.file("/etc/xen/scripts/vif-dpdk", CHECKOUT / "config" / "vif-dpdk")
+        dom0.text("/etc/xen/xl.conf", 'autoballoon="off"\nvif.default.script="vif-dpdk"\n')
+        dom0.text(f"{CONFIG_DIRECTORY}/dpdk-netback.toml", config)
+        dom0.directory(f"{CONFIG_DIRECTORY}/vif.d")
         for name, text in (vif_files or {}).items():
-            image.text(f"{CONFIG_DIRECTORY}/vif.d/{name}", text)
+            dom0.text(f"{CONFIG_DIRECTORY}/vif.d/{name}", text)
     return add
 
 

@@ -11,12 +11,14 @@ import guests
 import netback
 from host import HostError, XenHost
 from kernel_netback import make_bridge
+from pvh import NIC, PvhHost
+from station import Station
 
 # Addresses of the bridge: what dom0 is called by the guests.
 DOM0, DOM0_6 = "10.0.0.1", "fd00::1"
 
 # Names of configuration directories in dom0: what a scenario says its daemon runs with.
-BRIDGE, PACKET, JUMBO = "bridge", "packet", "jumbo"
+BRIDGE, PACKET, JUMBO, WIRE = "bridge", "packet", "jumbo", "wire"
 CONFIG_ROOT = "/etc/netback-test"
 PACKET_PORT = """
 [[port]]
@@ -27,10 +29,21 @@ device = "net_af_packet0,iface=veth0"
 nic = "veth"
 """
 JUMBO_PORT = netback.BRIDGED_PORT.replace("[[port]]", "[[port]]\nmtu = 9000")
+WIRE_PORT = f"""
+[[port]]
+name = "wire"
+device = "{NIC}"
+
+[defaults]
+nic = "wire"
+"""
 CONFIGS = {name: netback.FEW_BUFFERS + port
            for name, port in ((BRIDGE, netback.BRIDGED_PORT), (PACKET, PACKET_PORT),
-                              (JUMBO, JUMBO_PORT))}
+                              (JUMBO, JUMBO_PORT), (WIRE, WIRE_PORT))}
 SPARE_GUESTS = ("g1", "g2")  # stay when a scenario does not ask for them
+# Shapes of host: dom0 with the machine's page tables, or as a virtual machine with a NIC. There a
+# Station at the NIC's wire has the addresses that otherwise dom0 has.
+PV, PVH = "pv", "pvh"
 
 
 class Skip(Exception):
@@ -43,16 +56,17 @@ class Scenario:
     name: str
     guests: tuple  # numbers of those that are up, with addresses
     daemon: str    # a configuration, or None: not running
+    shape: str     # of the host
     run: callable
 
 
 SCENARIOS = []
 
 
-def scenario(name, guests=(1,), daemon=BRIDGE):
+def scenario(name, guests=(1,), daemon=BRIDGE, shape=PV):
     """Adds a function of a Lab to the list; they run in the order of the modules."""
     def add(function):
-        SCENARIOS.append(Scenario(name, guests, daemon, function))
+        SCENARIOS.append(Scenario(name, guests, daemon, shape, function))
         return function
     return add
 
@@ -63,6 +77,8 @@ class Lab:
     def __init__(self, build_dir, name="suite"):
         self.build_dir, self.name = build_dir, name
         self.host = None
+        self.shape = None
+        self.station = None    # of a PVH host
         self.boots = 0
         self.daemons = 0
         self.daemon = None     # the configuration it runs with
@@ -74,6 +90,8 @@ class Lab:
     def prepare(self, scenario):
         """Brings the host into the scenario's state; on a new host if this one does not obey."""
         self.notes = []
+        if self.shape != scenario.shape:
+            self.end_host()
         if self.host:
             try:
                 if self.damaged:
@@ -83,7 +101,7 @@ class Lab:
             except (HostError, AssertionError) as error:
                 self.note(f"(a new host, because: {str(error).splitlines()[0]})")
                 self.end_host()
-        self.boot()
+        self.boot(scenario.shape)
         self.reach(scenario)
 
     def reach(self, scenario):
@@ -97,21 +115,31 @@ class Lab:
         guests.make_guests(self.host, [number for number in scenario.guests
                                        if f"g{number}" not in self.host.guests])
 
-    def boot(self):
+    def boot(self, shape):
         self.boots += 1
-        self.damaged, self.daemon = False, None
+        self.damaged, self.daemon, self.shape = False, None, shape
         name = self.name if self.boots == 1 else f"{self.name}-boot{self.boots}"
-        self.host = XenHost(name, overlay=self.overlay())
+        if shape == PV:
+            self.host = XenHost(name, overlay=self.overlay())
+        else:
+            self.station = Station((f"{DOM0}/24", f"{DOM0_6}/64"))
+            self.host = PvhHost(name, self.station, overlay=self.overlay())
         self.host.boot()
-        make_bridge(self.host)
+        if shape == PV:
+            make_bridge(self.host)
+        else:
+            self.host.give_nic_to_programs()
 
     def overlay(self):
-        add_daemon = netback.daemon_overlay(self.build_dir)
+        drivers = ("net_e1000",) if self.shape == PVH else ()
+        add_daemon = netback.daemon_overlay(self.build_dir, drivers=drivers)
 
         def add(image):
             add_daemon(image)
             image.program("/usr/bin/xenlab-conformance",
                           netback.built(self.build_dir, "xenlab-conformance"))
+            if self.shape == PVH:
+                netback.add_poller(image, self.build_dir)
             for name, text in CONFIGS.items():
                 image.text(f"{CONFIG_ROOT}/{name}/dpdk-netback.toml", text)
                 image.directory(f"{CONFIG_ROOT}/{name}/vif.d")
@@ -133,7 +161,9 @@ class Lab:
             with contextlib.suppress(Exception):
                 self.keep_daemon_log()
             self.host.kill()
-        self.host = self.daemon = None
+        if self.station:
+            self.station.close()
+        self.host = self.shape = self.station = self.daemon = None
 
     def note(self, text):
         """A line of the scenario's report."""
@@ -246,6 +276,23 @@ class Lab:
         sent, _ = guests.transfer(self.host, sender, receiver, target, mebibytes, port)
         rate = mebibytes / sent["seconds"]
         self.note(f"{mebibytes} MiB {sender} to {receiver} ({target}): {rate:.1f} MiB/s")
+
+    def transfer_by_wire(self, number, mebibytes, ipv6=False, port=5001):
+        """The same between guest N and the station, one way after the other."""
+        guest, count = f"g{number}", mebibytes << 20
+        here, there = (DOM0_6, guests.address6(number)) if ipv6 else (DOM0, guests.address(number))
+        guests.load_hashes(self.host, guest)
+        received = self.station.receive(port)
+        sent = json.loads(self.host.run(guest, f"netcheck tcp-send {here} {port} {count}", 120))
+        assert received.result() == (count, sent["sha256"]), (received.result(), sent)
+        self.note(f"{mebibytes} MiB {guest} to {here}: {mebibytes / sent['seconds']:.1f} MiB/s")
+        self.host.start(guest, "recv", f"exec netcheck tcp-recv {port}")
+        digest = self.station.send(there, port, count)
+        status, output = self.host.finish(guest, "recv")
+        assert status == 0, output
+        got = json.loads(output)
+        assert (got["bytes"], got["sha256"]) == (count, digest), (got, digest)
+        self.note(f"{mebibytes} MiB {here} to {guest}: {mebibytes / got['seconds']:.1f} MiB/s")
 
     def echo_udp(self, where, there, target, sizes, count, port=7000):
         """Datagrams of each size come back unchanged."""

@@ -81,6 +81,15 @@ def no_such_thing(lab):
                  config(lab, port("net_nul0")))
 
 
+@scenario("start-up fails: a NIC in a PV dom0", guests=(), daemon=None)
+def nic_in_pv_dom0(lab):
+    assert lab.host.run("dom0", "cat /sys/hypervisor/guest_type") == "PV\n"
+    assert_fails(lab, 1, "cannot start: check ports: port 'p': device '0000:00:04.0': a PCI device"
+                 " driven from a PV domain can write to other guests' memory (fix: use a PVH dom0"
+                 " or a driver domain, or net_virtio_user or net_af_packet)",
+                 config(lab, port("0000:00:04.0")))
+
+
 @scenario("start-up fails: no xenstore, no hugepages, no memory", guests=(), daemon=None)
 def no_means(lab):
     null = port("net_null0")
