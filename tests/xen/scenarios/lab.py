@@ -18,7 +18,8 @@ from station import Station
 DOM0, DOM0_6 = "10.0.0.1", "fd00::1"
 
 # Names of configuration directories in dom0: what a scenario says its daemon runs with.
-BRIDGE, PACKET, JUMBO, WIRE = "bridge", "packet", "jumbo", "wire"
+BRIDGE, PACKET, JUMBO = "bridge", "packet", "jumbo"
+WIRE, WIRE_JUMBO = "wire", "wire-jumbo"
 CONFIG_ROOT = "/etc/netback-test"
 PACKET_PORT = """
 [[port]]
@@ -28,7 +29,6 @@ device = "net_af_packet0,iface=veth0"
 [defaults]
 nic = "veth"
 """
-JUMBO_PORT = netback.BRIDGED_PORT.replace("[[port]]", "[[port]]\nmtu = 9000")
 WIRE_PORT = f"""
 [[port]]
 name = "wire"
@@ -37,9 +37,12 @@ device = "{NIC}"
 [defaults]
 nic = "wire"
 """
+JUMBO_PORT, WIRE_JUMBO_PORT = (text.replace("[[port]]", "[[port]]\nmtu = 9000")
+                               for text in (netback.BRIDGED_PORT, WIRE_PORT))
 CONFIGS = {name: netback.FEW_BUFFERS + port
            for name, port in ((BRIDGE, netback.BRIDGED_PORT), (PACKET, PACKET_PORT),
-                              (JUMBO, JUMBO_PORT), (WIRE, WIRE_PORT))}
+                              (JUMBO, JUMBO_PORT), (WIRE, WIRE_PORT),
+                              (WIRE_JUMBO, WIRE_JUMBO_PORT))}
 SPARE_GUESTS = ("g1", "g2")  # stay when a scenario does not ask for them
 # Shapes of host: dom0 with the machine's page tables, or as a virtual machine with a NIC. There a
 # Station at the NIC's wire has the addresses that otherwise dom0 has.

@@ -4,9 +4,9 @@ import time
 
 import netback
 from frames import TCP, UDP, transport, whole
-from guests import address, address6
+from guests import address, address6, make_guest
 from pvh import NIC, NIC_MAC
-from scenarios.lab import DOM0, DOM0_6, PVH, WIRE, WIRE_PORT, scenario
+from scenarios.lab import DOM0, DOM0_6, PVH, WIRE, WIRE_JUMBO, WIRE_PORT, scenario
 from scenarios.startup import assert_fails, config
 from scenarios.traffic import MIB, PING_BYTES
 
@@ -130,3 +130,19 @@ def restart(lab):
         assert info["memory"] == "hugepages", info  # what the last one had is free again
         lab.ping("g1", DOM0, 20)
         lab.transfer_by_wire(1, 2)
+
+
+@wire_scenario("frames of an MTU of 9,000, which come in several buffers each", guests=(),
+               daemon=WIRE_JUMBO)
+def jumbo(lab):
+    lab.station.run("ip link set wire mtu 9000")
+    make_guest(lab.host, 8, vif="mtu=9000")
+    lab.host.run("g8", "ip link set eth0 mtu 9000")
+    with lab.station.capture() as frames:
+        lab.transfer_by_wire(8, 16)
+    assert max(map(len, frames)) == 9014 and all(map(whole, frames)), max(map(len, frames))
+    vif = lab.vif(8)
+    # Whole: in frames of 1,500 bytes there would be six times as many.
+    assert vif["to_guest_bytes"] / vif["to_guest_frames"] > 4000, vif
+    lab.host.destroy_guest("g8")
+    lab.station.run("ip link set wire mtu 1500")
