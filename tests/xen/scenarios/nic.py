@@ -69,10 +69,10 @@ def sleeps(lab):
     assert rate < IDLE_TURNS_PER_S_MAX, rate
 
 
-@wire_scenario("100 pings to the station and 20 back")
+@wire_scenario("50 pings to the station and 20 back")
 def ping(lab):
-    with lab.counted(1, from_guest=100 * PING_BYTES, to_guest=100 * PING_BYTES):
-        times = lab.ping("g1", DOM0, 100)
+    with lab.counted(1, from_guest=50 * PING_BYTES, to_guest=50 * PING_BYTES):
+        times = lab.ping("g1", DOM0, 50)
     lab.note(f"g1 to the wire, ms: least {times[0]}, mean {times[1]}, most {times[2]}")
     lab.ping("g1", DOM0_6, 20)
     for target in (address(1), address6(1)):
@@ -128,8 +128,8 @@ def restart(lab):
         lab.wait_connected(1)
         info = lab.ctl("info")
         assert info["memory"] == "hugepages", info  # what the last one had is free again
-        lab.ping("g1", DOM0, 20)
-        lab.transfer_by_wire(1, 2)
+        lab.ping("g1", DOM0, 10)
+        lab.transfer_by_wire(1, 1)
 
 
 @wire_scenario("frames of an MTU of 9,000, which come in several buffers each", guests=(),
