@@ -51,6 +51,10 @@ class HostError(Exception):
     """The machine, dom0 or a guest did not do what was asked; carries the end of its console."""
 
 
+class HostSilent(HostError):
+    """dom0 answers nothing any more."""
+
+
 class CommandFailed(HostError):
     """A command ended with a status that the caller did not expect."""
 
@@ -197,7 +201,7 @@ class XenHost:
                 future.result(1)
             except FutureTimeout:
                 if self.dead() or time.monotonic() > started + timeout + 15:
-                    raise HostError(f"no answer from dom0 to: {command}\n"
+                    raise HostSilent(f"no answer from dom0 to: {command}\n"
                                     f"{self.console_tail()}") from None
         status, output = future.result()
         self.note("dom0", command, status, output, time.monotonic() - started)

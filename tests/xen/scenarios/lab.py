@@ -86,6 +86,7 @@ class Lab:
         self.daemons = 0
         self.daemon = None     # the configuration it runs with
         self.damaged = False   # by a scenario that failed
+        self.prepared = False  # for the scenario that runs now
         self.notes = []        # what the scenario measured
 
     # --- state ---
