@@ -5,7 +5,8 @@ in the order in which it saw them, "statuses" of the frames that it sent, "error
 
     ["write", KEY, VALUE]    into its directory
     ["await", STATE..]       until the backend is in one of those, 10 s at most
-    ["rings", {KEY: VALUE}]  makes rings and channels, and writes their keys; null: leaves one out
+    ["rings", {KEY: VALUE}]  makes rings and channels, and writes their keys; null: leaves one out;
+                             {"for": DOMAIN}: a ring or channel that is for another domain
     ["claim", N]             its from_guest ring has so many requests more
     ["send"]                 a frame, and waits for its answer
     ["prepare"] ["connect"] ["close"]   the Windows frontend's three loops"""
@@ -83,12 +84,18 @@ class Frontend:
     def close(self):
         self.loop({CONNECTED: CLOSING, INIT_WAIT: CLOSING, CLOSING: CLOSED}, (CLOSED,))
 
-    def share(self, writable):
+    def share(self, writable, domain=None):
         reference = ctypes.c_uint32()
-        page = self.lib.xengntshr_share_pages(self.sharing, self.backend_id, 1,
-                                              ctypes.byref(reference), writable)
+        domain = self.backend_id if domain is None else domain
+        page = self.lib.xengntshr_share_pages(self.sharing, domain, 1, ctypes.byref(reference),
+                                              writable)
         assert page, "cannot share a page"
         return page, reference.value
+
+    def for_another(self, key, domain):
+        if "ring-ref" in key:
+            return self.share(1, domain)[1]
+        return self.lib.xenevtchn_bind_unbound_port(self.events, domain)
 
     def rings(self, different):
         keys = {"request-rx-copy": 1, "multi-queue-num-queues": 1, "feature-sg": 1,
@@ -103,6 +110,8 @@ class Frontend:
             keys[f"{name}-ring-ref"], keys[f"event-channel-{name}"] = reference, port
         self.put = 0
         for key, value in {**keys, **different}.items():
+            if isinstance(value, dict):
+                value = self.for_another(key, value["for"])
             if value is not None:
                 self.write(key, value)
 

@@ -3,6 +3,7 @@
 import signal
 import time
 
+from control import Network, backend
 from lab import scenario, until
 from lifecycle import witnesses
 from traffic import G1, G2, two_guests
@@ -56,6 +57,37 @@ def stopped(lab):
             found = lab.stop(receiver)
             assert found["received"] == delivered and found["faults"] == 0, (found, delivered)
             lab.note(f"{shown}: back after {1000 * took:.0f} ms")
+
+
+@scenario("H26: the port's link goes and comes while a guest is stalled: its carrier follows, and"
+          " it has frames again within 100 ms")
+def link_meanwhile(lab):
+    with Network(lab, "net_af_packet0,iface=veth0") as network:
+        # The kernel has nothing of its own to say on the wire.
+        network.run("sh", "-c", "echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6")
+        lab.start_daemon()
+        two_guests(lab)
+        receiver = lab.pktgen("g2", "--no-rx-notify", "--events", "receive")
+        sender = lab.pktgen("g1", "--events", "send", "--rate", 5_000, "--to", G2)
+        until(lambda: lab.count("g2", "to_guest_frames") > 100, "traffic")
+        until(lambda: backend(lab, "g2", "carrier") in (None, "1"), "the link is up")
+        receiver.send_signal(signal.SIGSTOP)
+        until(lambda: state(lab, "g2") == "stalled", "it is stalled")
+        assert backend(lab, "g2", "carrier") in (None, "1"), "a stall is no matter of the link"
+        for link, carrier in (("down", "0"), ("up", "1")):
+            network.run("ip", "link", "set", "veth1", link)
+            until(lambda: [backend(lab, guest, "carrier") for guest in ("g1", "g2")]
+                  == [carrier, carrier], f"carrier {carrier}", 5)
+            assert state(lab, "g2") == "stalled"
+        took = come_back(lab, receiver)
+        assert took < BACK_S, f"back after {1000 * took:.0f} ms"
+        assert state(lab, "g2") == "connected"
+        sent = lab.stop(sender)
+        assert sent["faults"] == 0, sent
+        accounted(lab, sent["sent"])
+        delivered = lab.count("g2", "to_guest_frames")
+        found = lab.stop(receiver)
+        assert found["received"] == delivered and found["faults"] == 0, (found, delivered)
 
 
 @scenario("a guest with 4 posted buffers, as iPXE's, polling or not, gets what it can take")

@@ -127,6 +127,7 @@ def no_hotplug(lab):
     still_serves(lab)
 
 
+ANOTHER = 77  # a domain that we are not
 REFUSALS = {
     "h38_request_rx_copy_is_absent_or_0": [
         ({"request-rx-copy": 0}, "request-rx-copy"), ({"request-rx-copy": None}, "absent"),
@@ -137,8 +138,12 @@ REFUSALS = {
         ({"tx-ring-ref": ""}, "tx-ring-ref is not a number"),
         ({"tx-ring-ref": 7}, "tx-ring-ref is reserved"),
         ({"rx-ring-ref": 4_000_000}, "cannot map grant 4000000"),
+        ({"tx-ring-ref": {"for": ANOTHER}}, "cannot map grant"),
+        ({"rx-ring-ref": {"for": ANOTHER}}, "cannot map grant"),
         ({"event-channel-tx": 0}, "event-channel-tx is reserved"),
         ({"event-channel-rx": 999}, "event channel"),
+        ({"event-channel-tx": {"for": ANOTHER}}, "event channel"),
+        ({"event-channel-rx": {"for": ANOTHER}}, "event channel"),
         ({"event-channel-tx": None, "event-channel-rx": None}, "event-channel is absent")],
 }
 
