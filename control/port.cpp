@@ -108,6 +108,7 @@ Status Port::set_up_queues(FramePool& pool) {
   if (queue_->can.large_buffers) {
     buffers = pool.large_mempool();
     received = static_cast<uint16_t>(std::min<uint32_t>(received, pool.large_buffers() / 4));
+    sent = std::min(sent, virtio_ring_slots(device_));
   }
   int result = rte_eth_dev_adjust_nb_rx_tx_desc(queue_->port, &received, &sent);
   if (result != 0) return port_error(*this, "takes no number of descriptors", result);

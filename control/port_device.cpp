@@ -258,4 +258,10 @@ Result<PortDevice> check_device(const PortConfig& config, const std::string& roo
   return device;
 }
 
+uint16_t virtio_ring_slots(const PortDevice& device) {
+  constexpr uint16_t unless_said = 256;  // VIRTIO_USER_DEF_Q_SZ
+  return parse_number<uint16_t>(device_argument(device.arguments, "queue_size"))
+      .value_or(unless_said);
+}
+
 }  // namespace netback

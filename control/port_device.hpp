@@ -43,6 +43,9 @@ inline constexpr uint32_t af_packet_overhead_bytes = 66;
 // Errors name the port and say the fix. `root` goes before /sys and /dev in tests.
 Result<PortDevice> check_device(const PortConfig& config, const std::string& root = {});
 
+// Of a net_virtio_user's rings: the driver itself would take any number and have fewer.
+uint16_t virtio_ring_slots(const PortDevice& device);
+
 // Value of one key of an argument list "a=1,b=2"; empty when absent.
 std::string device_argument(const std::string& arguments, std::string_view key);
 

@@ -216,3 +216,11 @@ TEST_CASE("port_device_drivers_that_lie_are_not_believed") {
   CHECK(root.check("03:00.0").value().quirks->segments);
   CHECK_FALSE(root.check("03:00.0").value().quirks->gives_large);
 }
+
+TEST_CASE("port_device_virtio_rings_are_as_long_as_the_argument_says_or_256") {
+  PortDevice device{};
+  device.arguments = "path=/dev/vhost-net,queue_size=1024,iface=a";
+  CHECK(virtio_ring_slots(device) == 1024);
+  device.arguments = "path=/dev/vhost-net,iface=a";
+  CHECK(virtio_ring_slots(device) == 256);
+}
