@@ -98,7 +98,7 @@ Result<DaemonConfig> read_daemon_config(const std::string& directory) {
   config.frame_buffers = table.number("frame-buffers", frame_buffers_min, frame_buffers_max)
                              .value_or(config.frame_buffers);
   config.large_buffers = table.number("large-buffers", large_buffers_min, large_buffers_max)
-                             .value_or(config.frame_buffers / 8);
+                             .value_or(std::min(config.large_buffers, config.frame_buffers / 8));
   read_spin(table, config);
   config.gather_us = table.number("gather-us", 0, gather_us_max).value_or(config.gather_us);
   config.wait_for_hotplug = table.truth("wait-for-hotplug").value_or(config.wait_for_hotplug);

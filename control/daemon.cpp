@@ -122,6 +122,9 @@ Status Daemon::check_ports() {
     if (!device) return device.error();
     devices_.push_back(std::move(device).value());
   }
+  const auto large = [](const PortDevice& device) { return device.quirks->gives_large; };
+  const auto large_ports = static_cast<uint32_t>(std::ranges::count_if(devices_, large));
+  for (PortDevice& device : devices_) device.large_ports = std::max(1U, large_ports);
   return Done{};
 }
 

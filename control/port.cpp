@@ -81,7 +81,7 @@ Status Port::configure(FramePool& pool) {
   }
   if (device_.quirks->gives_large && (info.rx_offload_capa & large_receive) == large_receive) {
     wanted.rxmode.offloads |= large_receive;
-    queue_->can.large_buffers = pool.large_buffers() > 0;
+    queue_->can.large_buffers = large_receive_slots(pool.large_buffers(), device_.large_ports) > 0;
   }
   uint64_t trusted = 0;
   if (device_.quirks->completes_checksums) trusted |= checksum_offloads;
@@ -107,21 +107,22 @@ Status Port::set_up_queues(FramePool& pool) {
   uint16_t received = descriptors_wanted, sent = descriptors_wanted;
   if (queue_->can.large_buffers) {
     buffers = pool.large_mempool();
-    received = static_cast<uint16_t>(std::min<uint32_t>(received, pool.large_buffers() / 4));
-    sent = std::min(sent, virtio_ring_slots(device_));
+    received = large_receive_slots(pool.large_buffers(), device_.large_ports);
   }
   int result = rte_eth_dev_adjust_nb_rx_tx_desc(queue_->port, &received, &sent);
   if (result != 0) return port_error(*this, "takes no number of descriptors", result);
   const unsigned socket = SOCKET_ID_ANY;
   result = rte_eth_rx_queue_setup(queue_->port, 0, received, socket, nullptr, buffers);
   if (result != 0) return port_error(*this, "cannot set up its receive queue", result);
+  if (queue_->can.large_buffers) pool.keep_large(received);
   rte_eth_dev_info info{};
   rte_eth_dev_info_get(queue_->port, &info);
   rte_eth_txconf how = info.default_txconf;
   // What was sent is freed soon, not when its descriptors are needed: net_virtio would keep as many
   // large buffers as its ring has descriptors, and leave none to receive into.
-  if (queue_->can.large_buffers && sent > 2 * sent_at_once)
-    how.tx_free_thresh = static_cast<uint16_t>(sent - sent_at_once);
+  const uint16_t ring = virtio_ring_slots(device_);
+  if (queue_->can.large_buffers && ring > 2 * sent_at_once)
+    how.tx_free_thresh = static_cast<uint16_t>(ring - sent_at_once);
   result = rte_eth_tx_queue_setup(queue_->port, 0, sent, socket, &how);
   if (result != 0) return port_error(*this, "cannot set up its transmit queue", result);
   return Done{};

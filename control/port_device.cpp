@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <regex>
@@ -260,8 +261,15 @@ Result<PortDevice> check_device(const PortConfig& config, const std::string& roo
 
 uint16_t virtio_ring_slots(const PortDevice& device) {
   constexpr uint16_t unless_said = 256;  // VIRTIO_USER_DEF_Q_SZ
-  return parse_number<uint16_t>(device_argument(device.arguments, "queue_size"))
-      .value_or(unless_said);
+  const std::string text = device_argument(device.arguments, "queue_size");
+  const unsigned long slots = std::strtoul(text.c_str(), nullptr, 0);  // as the driver reads it
+  return slots > 0 && slots <= UINT16_MAX ? static_cast<uint16_t>(slots) : unless_said;
+}
+
+uint16_t large_receive_slots(uint32_t large_buffers, uint32_t ports) {
+  constexpr uint32_t least = limits::port_burst_frames, most = 1024;
+  const uint32_t slots = large_buffers / 4 / ports;
+  return slots < least ? 0 : static_cast<uint16_t>(std::min(slots, most));
 }
 
 }  // namespace netback

@@ -26,9 +26,10 @@ struct DriverQuirks {
 
 struct PortDevice {
   const DriverQuirks* quirks;
-  std::string name;       // "net_af_packet0" or "0000:03:00.0": DPDK's name of it
-  std::string arguments;  // "iface=veth0,..." for the driver
-  std::string iface;      // the kernel interface, or empty
+  std::string name;          // "net_af_packet0" or "0000:03:00.0": DPDK's name of it
+  std::string arguments;     // "iface=veth0,..." for the driver
+  std::string iface;         // the kernel interface, or empty
+  uint32_t large_ports = 1;  // so many, this one included, receive into large buffers
   bool pci() const { return quirks->driver == "pci"; }
   bool receives() const;  // false: it never hands out a frame
 };
@@ -43,8 +44,12 @@ inline constexpr uint32_t af_packet_overhead_bytes = 66;
 // Errors name the port and say the fix. `root` goes before /sys and /dev in tests.
 Result<PortDevice> check_device(const PortConfig& config, const std::string& root = {});
 
-// Of a net_virtio_user's rings: the driver itself would take any number and have fewer.
+// Of a net_virtio_user's rings: the driver itself would take any number and have fewer, or more.
 uint16_t virtio_ring_slots(const PortDevice& device);
+
+// How many of the pool's large buffers wait in a port's ring: a quarter is for all such ports. 0:
+// they would be too few for bursts, and the port receives into short ones.
+uint16_t large_receive_slots(uint32_t large_buffers, uint32_t ports);
 
 // Value of one key of an argument list "a=1,b=2"; empty when absent.
 std::string device_argument(const std::string& arguments, std::string_view key);

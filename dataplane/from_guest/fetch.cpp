@@ -122,8 +122,8 @@ uint32_t plan_run(FromGuestBatch& batch, SlotRun& run, Buffers& buffers) {
   return copied_slots;
 }
 
-// Large buffers for all frames that want them, or none; half of all are left to ports to receive
-// into: without answers from there no guest would go on sending. What is needed of the others then.
+// Large buffers for all frames that want them, or none; a quarter of all stays for frames to guests
+// (and what ports may need, pool). What is needed of the others then.
 uint32_t take_large(const FromGuestBatch& batch, FramePool& pool, Buffers& buffers) {
   if (batch.buffers_wanted <= batch.frame_count || pool.large_buffers() == 0) [[likely]]
     return batch.buffers_wanted;
@@ -137,7 +137,7 @@ uint32_t take_large(const FromGuestBatch& batch, FramePool& pool, Buffers& buffe
     }
   }
   NETBACK_CHECK(large <= buffers.large.size());
-  if (large == 0 || pool.free_large_buffers_here() < large + pool.large_buffers() / 2 ||
+  if (large == 0 || pool.free_large_buffers_here() < large + pool.large_buffers() / 4 ||
       !pool.take_large(buffers.large.data(), large))
     return batch.buffers_wanted;
   buffers.large_count = large;

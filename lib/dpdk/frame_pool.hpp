@@ -7,6 +7,7 @@
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <memory>
@@ -47,7 +48,6 @@ class FramePool {
   // At least so many are free for the calling lcore: those in other lcores' caches are not looked
   // at, for there are as many caches as lcores could be.
   uint32_t free_buffers_here() const { return free_here(pool_); }
-  uint32_t free_large_buffers_here() const { return large_ != nullptr ? free_here(large_) : 0; }
 
   // The same of large buffers; of a pool without any, null, false, 0.
   rte_mempool* large_mempool() const { return large_; }
@@ -57,6 +57,13 @@ class FramePool {
   }
   void give_back_large(rte_mbuf* const* buffers, uint32_t count) {
     rte_mempool_put_bulk(large_, reinterpret_cast<void* const*>(buffers), count);
+  }
+  // Ports may need so many more to fill their rings: control says so before a worker runs.
+  void keep_large(uint32_t count) { kept_large_ += count; }
+  // At least so many are free for others than those, as free_buffers_here().
+  uint32_t free_large_buffers_here() const {
+    const uint32_t free = large_ != nullptr ? free_here(large_) : 0;
+    return free - std::min(free, kept_large_);
   }
   uint32_t large_buffers() const { return large_ != nullptr ? large_->size : 0; }
   uint32_t free_large_buffers() const {
@@ -100,6 +107,7 @@ class FramePool {
   explicit FramePool(rte_mempool* pool) : pool_(pool) {}
   rte_mempool* pool_;
   rte_mempool* large_ = nullptr;
+  uint32_t kept_large_ = 0;
 };
 
 }  // namespace netback

@@ -219,6 +219,7 @@ TEST_CASE("a_value_of_the_wrong_type_is_shown_with_what_is_wanted") {
 
 TEST_CASE("large_buffers_have_limits_and_are_an_eighth_of_the_others") {
   CHECK(read("frame-buffers = 1024\n").large_buffers == 128);
+  CHECK(read("frame-buffers = 65536\n").large_buffers == 2048);
   CHECK(problem("large-buffers = 64\n") == "accepted");
   CHECK(problem("large-buffers = 1048576\n") == "accepted");
   const std::string wanted =

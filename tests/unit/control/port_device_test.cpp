@@ -221,6 +221,19 @@ TEST_CASE("port_device_virtio_rings_are_as_long_as_the_argument_says_or_256") {
   PortDevice device{};
   device.arguments = "path=/dev/vhost-net,queue_size=1024,iface=a";
   CHECK(virtio_ring_slots(device) == 1024);
+  device.arguments = "path=/dev/vhost-net,queue_size=0x200";
+  CHECK(virtio_ring_slots(device) == 512);
   device.arguments = "path=/dev/vhost-net,iface=a";
   CHECK(virtio_ring_slots(device) == 256);
+  device.arguments = "queue_size=65536";
+  CHECK(virtio_ring_slots(device) == 256);
+}
+
+TEST_CASE("port_device_ports_share_a_quarter_of_the_large_buffers_or_have_none") {
+  CHECK(large_receive_slots(2048, 1) == 512);
+  CHECK(large_receive_slots(2048, 2) == 256);
+  CHECK(large_receive_slots(2048, 16) == 32);
+  CHECK(large_receive_slots(2048, 17) == 0);
+  CHECK(large_receive_slots(64, 1) == 0);
+  CHECK(large_receive_slots(8192, 1) == 1024);
 }

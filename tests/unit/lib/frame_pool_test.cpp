@@ -22,6 +22,7 @@ TEST_CASE("frame pool: no buffer straddles a page and neighbours differ in colou
     CHECK(start / 4096 == (data_end - 1) / 4096);
     CHECK(reinterpret_cast<uintptr_t>(buffer) % RTE_CACHE_LINE_SIZE == 0);
     CHECK(rte_pktmbuf_tailroom(buffer) == FramePool::buffer_bytes);
+    CHECK(buffer->buf_iova == reinterpret_cast<uintptr_t>(buffer->buf_addr));
     pages.insert(start / 4096);
     offsets.insert(start % 4096);
   }
@@ -70,6 +71,7 @@ TEST_CASE("frame pool: the data of a large buffer begins with a page, and none s
     CHECK(rte_pktmbuf_mtod(buffer, uintptr_t) % 4096 == 0);
     CHECK(rte_pktmbuf_tailroom(buffer) == FramePool::large_buffer_bytes - 100);
     CHECK(FramePool::in_large(buffer));
+    CHECK(buffer->buf_iova == reinterpret_cast<uintptr_t>(buffer->buf_addr));
     const auto end = reinterpret_cast<uintptr_t>(buffer->buf_addr) + buffer->buf_len;
     for (uintptr_t page = reinterpret_cast<uintptr_t>(buffer) / 4096; page <= (end - 1) / 4096;
          ++page)
@@ -111,6 +113,11 @@ TEST_CASE("frame pool: a large buffer weighs as much as the short ones it could 
   CHECK(FramePool::weight(large[0]) == 12);
   CHECK(FramePool::weight(shorts[0]) == 2);
   CHECK(pool->free_large_buffers_here() == 62);
+  pool->keep_large(40);
+  pool->keep_large(12);
+  CHECK(pool->free_large_buffers_here() == 10);
+  pool->keep_large(12);
+  CHECK(pool->free_large_buffers_here() == 0);
   rte_pktmbuf_free(large[0]);
   rte_pktmbuf_free(shorts[0]);
 }
