@@ -84,7 +84,7 @@ def check_receive_buffers(lab):
 
 
 tcp("IPv4", DOM0, address(1), 256)
-tcp("IPv6", DOM0_6, address6(1), 64)
+tcp("IPv6", DOM0_6, address6(1), 32)
 
 
 @scenario("UDP of 1, 17, 60 and 1472 bytes")
