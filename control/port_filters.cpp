@@ -7,12 +7,9 @@ namespace {
 
 using Kind = FilterCall::Kind;
 
-bool same(const rte_ether_addr& one, const rte_ether_addr& other) {
-  return std::memcmp(&one, &other, sizeof one) == 0;
-}
-
 bool same(const Addresses& one, const Addresses& other) {
-  return std::ranges::equal(one, other, [](const auto& a, const auto& b) { return same(a, b); });
+  return std::ranges::equal(
+      one, other, [](const auto& a, const auto& b) { return rte_is_same_ether_addr(&a, &b); });
 }
 
 Addresses addresses_of(const AddressUsers& users) {
@@ -96,8 +93,9 @@ FilterState next_state(const WantedFilters& wanted, const FilterState& programme
 
 std::optional<FilterCall> next_call(const FilterState& from, const FilterState& to,
                                     const rte_ether_addr& own) {
-  const bool other_primary = !same(from.primary, to.primary);
-  if (other_primary && !same(to.primary, own)) return call_for_primary(from, to);
+  const bool other_primary = !rte_is_same_ether_addr(&from.primary, &to.primary);
+  if (other_primary && !rte_is_same_ether_addr(&to.primary, &own))
+    return call_for_primary(from, to);
   if (to.promiscuous && !from.promiscuous) return FilterCall{Kind::enter_promiscuous};
   if (to.allmulticast && !from.allmulticast) return FilterCall{Kind::enter_allmulticast};
   const auto unneeded = one_beyond(from.unicast, to.unicast);

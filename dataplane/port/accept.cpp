@@ -33,8 +33,7 @@ void normalise(rte_mbuf* frame, uint16_t port) {
 
 // Without a short buffer it stays where it is.
 rte_mbuf* shorten(rte_mbuf* frame, const FramePool& pool) {
-  if (frame->pkt_len > FramePool::buffer_bytes) return frame;
-  rte_mbuf* copy = rte_pktmbuf_copy(frame, pool.mempool(), 0, UINT32_MAX);
+  rte_mbuf* copy = pool.copy_short(frame);
   if (copy == nullptr) return frame;
   rte_pktmbuf_free(frame);
   return copy;

@@ -17,12 +17,6 @@ void drop_of_vif(rte_mbuf* frame, const PortQueue& port, const ForwardTable& tab
   drop(frame, *queue, port.worker, reason);
 }
 
-// One buffer with the bytes of a chain; nullptr when there is none or it is too small.
-rte_mbuf* linearise(rte_mbuf* chain, FramePool& pool) {
-  if (chain->pkt_len > FramePool::buffer_bytes) return nullptr;
-  return rte_pktmbuf_copy(chain, pool.mempool(), 0, chain->pkt_len);
-}
-
 // Whether the port cuts this segmented frame itself. Not with IPv6's extension headers: drivers
 // take their bytes for TCP's (virtio_tso_fix_cksum).
 bool port_segments(const rte_mbuf* frame, const PortQueue& port) {
@@ -55,7 +49,7 @@ QueueCounter prepare(rte_mbuf*& frame, PortQueue& port, FramePool& pool) {
     }
   }
   if (frame->nb_segs > 1 && !port.can.chains) {
-    rte_mbuf* whole = linearise(frame, pool);
+    rte_mbuf* whole = pool.copy_short(frame);
     if (whole == nullptr) return QueueCounter::from_guest_drop_no_buffer_frames;
     rte_pktmbuf_free(frame);
     frame = whole;

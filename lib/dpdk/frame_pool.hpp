@@ -43,6 +43,11 @@ class FramePool {
   bool take(rte_mbuf** buffers, uint32_t count) {
     return rte_mempool_get_bulk(pool_, reinterpret_cast<void**>(buffers), count) == 0;
   }
+  // A copy of the frame in one short buffer; nullptr when there is none or it is too small.
+  rte_mbuf* copy_short(const rte_mbuf* frame) const {
+    if (frame->pkt_len > buffer_bytes) return nullptr;
+    return rte_pktmbuf_copy(frame, pool_, 0, UINT32_MAX);
+  }
   uint32_t buffers() const { return pool_->size; }
   uint32_t free_buffers() const { return rte_mempool_avail_count(pool_); }
   // At least so many are free for the calling lcore: those in other lcores' caches are not looked

@@ -52,7 +52,7 @@ class HostError(Exception):
 
 
 class HostSilent(HostError):
-    """dom0 answers nothing any more."""
+    """dom0 answers nothing any more, and has not said that it crashed."""
 
 
 class CommandFailed(HostError):
@@ -200,9 +200,10 @@ class XenHost:
             try:
                 future.result(1)
             except FutureTimeout:
-                if self.dead() or time.monotonic() > started + timeout + 15:
-                    raise HostSilent(f"no answer from dom0 to: {command}\n"
-                                    f"{self.console_tail()}") from None
+                dead = self.dead()
+                if dead or time.monotonic() > started + timeout + 15:
+                    raise (HostError if dead else HostSilent)(
+                        f"no answer from dom0 to: {command}\n{self.console_tail()}") from None
         status, output = future.result()
         self.note("dom0", command, status, output, time.monotonic() - started)
         return status, output
