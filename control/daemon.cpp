@@ -167,7 +167,11 @@ Status Daemon::make_pool() {
 // Ports, workers and guests have given back what they held.
 void Daemon::end_pool() {
   const uint32_t missing = pool_->buffers() - pool_->free_buffers();
-  if (missing > 0) log::error("{} frame buffers were not given back", missing);
+  const auto keeps = [](const PortDevice& device) { return device.quirks->keeps_buffers; };
+  if (missing > 0 && std::ranges::any_of(devices_, keeps))
+    log::debug("{} frame buffers stay with a port's driver, which gives none back", missing);
+  else if (missing > 0)
+    log::error("{} frame buffers were not given back", missing);
   const uint32_t large_missing = pool_->large_buffers() - pool_->free_large_buffers();
   if (large_missing > 0) log::error("{} large buffers were not given back", large_missing);
   pool_.reset();

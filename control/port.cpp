@@ -6,6 +6,8 @@
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 
+#include <algorithm>
+
 #include "control/kernel_link.hpp"
 #include "lib/base/log.hpp"
 
@@ -66,7 +68,9 @@ Status Port::configure(FramePool& pool) {
     return Error{fmt::format("port '{}': mtu {} is not within the driver's {} to {}", config_.name,
                              config_.mtu, info.min_mtu, info.max_mtu)};
   rte_eth_conf wanted{};
-  wanted.rxmode.mtu = config_.mtu;
+  wanted.rxmode.mtu = device_.quirks->understates_mtu
+                          ? std::min<uint32_t>(config_.mtu, RTE_ETHER_MTU)
+                          : config_.mtu;
   // Marks blank checksums as such (RX_L4_CKSUM_NONE).
   wanted.rxmode.offloads =
       (RTE_ETH_RX_OFFLOAD_TCP_CKSUM | RTE_ETH_RX_OFFLOAD_UDP_CKSUM) & info.rx_offload_capa;
@@ -139,10 +143,7 @@ void Port::find_capabilities(uint64_t transmit_offloads) {
 }
 
 Status Port::start() {
-  // A kernel interface below the port must carry our mtu; drivers without one say ENOTSUP.
-  const int mtu_result = rte_eth_dev_set_mtu(queue_->port, static_cast<uint16_t>(config_.mtu));
-  if (mtu_result != 0 && mtu_result != -ENOTSUP)
-    return port_error(*this, fmt::format("does not take mtu {}", config_.mtu), mtu_result);
+  if (Status status = set_mtu(); !status) return status;
   if (const int result = rte_eth_dev_start(queue_->port); result != 0)
     return port_error(*this, "does not start", result);
   started_ = true;
@@ -152,6 +153,22 @@ Status Port::start() {
   if (interrupts_) queue_->receive_fd = rte_eth_dev_rx_intr_ctl_q_get_fd(queue_->port, 0);
   if (queue_->receive_fd < 0) queue_->receive_fd = -1;
   return Done{};
+}
+
+// A kernel interface below the port must carry our mtu; drivers without one say ENOTSUP.
+Status Port::set_mtu() {
+  if (device_.quirks->understates_mtu) {
+    const Status status = set_interface_mtu(device_.iface, config_.mtu);
+    return status ? status : named(status.error());
+  }
+  const int result = rte_eth_dev_set_mtu(queue_->port, static_cast<uint16_t>(config_.mtu));
+  if (result != 0 && result != -ENOTSUP)
+    return port_error(*this, fmt::format("does not take mtu {}", config_.mtu), result);
+  return Done{};
+}
+
+Error Port::named(const Error& error) const {
+  return {fmt::format("port '{}': {}", config_.name, error.message), error.fix};
 }
 
 // The kernel's interface of the port: up, and on its bridge.
@@ -167,9 +184,6 @@ Status Port::join_kernel() {
     return set_interface_up(device_.iface);
   }
   if (!device_.quirks->kernel_tap) return Done{};
-  const auto named = [this](const Error& error) {
-    return Error{fmt::format("port '{}': {}", config_.name, error.message), error.fix};
-  };
   // The kernel is asked: /sys may be of another network namespace.
   if (if_nametoindex(device_.iface.c_str()) == 0)
     return named(

@@ -54,7 +54,9 @@ class Port {
   Status configure(FramePool& pool);
   Status set_up_queues(FramePool& pool);
   Status start();
+  Status set_mtu();
   Status join_kernel();
+  Error named(const Error& error) const;
   void find_capabilities(uint64_t transmit_offloads);
 
   PortConfig config_;

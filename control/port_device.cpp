@@ -31,13 +31,19 @@ constexpr std::array known_drivers = {
                  .receive_interrupt = true,
                  .segments = true,
                  .gives_large = true},
-    // Truncates longer frames in silence; no checksums.
-    DriverQuirks{.driver = "net_af_packet", .kernel_interface = true, .completes_checksums = false},
-    // Sends pkt_len bytes of the first segment, whatever is behind it.
+    // Truncates in silence what is longer than its ring's frames; says that it takes 1,518 bytes,
+    // whatever they are. No checksums.
+    DriverQuirks{.driver = "net_af_packet",
+                 .kernel_interface = true,
+                 .completes_checksums = false,
+                 .understates_mtu = true},
+    // Sends pkt_len bytes of the first segment, whatever is behind it. Its rings lie in the pool
+    // itself (UMEM), and close() gives nothing of them back.
     DriverQuirks{.driver = "net_af_xdp",
                  .kernel_interface = true,
                  .sends_chains = false,
-                 .completes_checksums = false},
+                 .completes_checksums = false,
+                 .keeps_buffers = true},
     DriverQuirks{.driver = "pci", .receive_interrupt = true, .segments = true},
 };
 
@@ -52,7 +58,10 @@ constexpr std::array<std::string_view, 3> passing_drivers = {"uio_pci_generic", 
 constexpr uint32_t mtu_min = 68;  // IPv4's least
 constexpr uint32_t mtu_max =
     limits::frame_bytes_max - limits::ethernet_header_bytes - limits::vlan_tag_bytes;
-constexpr uint32_t af_xdp_mtu_max = 3498;  // one UMEM page less headroom and link header
+// The kernel leaves so much of a buffer free before what it receives (XDP_PACKET_HEADROOM).
+constexpr uint32_t xdp_headroom_bytes = 256;
+constexpr uint32_t af_xdp_mtu_max = FramePool::buffer_bytes - xdp_headroom_bytes -
+                                    limits::ethernet_header_bytes - limits::vlan_tag_bytes;
 
 Error port_error(const PortConfig& config, const std::string& what, std::string fix = {}) {
   return {fmt::format("port '{}': device '{}': {}", config.name, config.device, what),

@@ -20,6 +20,8 @@ struct DriverQuirks {
   bool sends_chains = true;         // when dev_info says so; false: it lies
   bool completes_checksums = true;  // the same
   bool receive_interrupt = false;   // asks for one
+  bool understates_mtu = false;     // says 1,500, whatever it takes
+  bool keeps_buffers = false;       // those in its rings are lost when it is closed
   bool segments = false;            // TSO when dev_info says so, IPv4 and IPv6; false: it lies
   bool gives_large = false;         // hands out what the kernel has not cut (LRO), checksums blank
 };

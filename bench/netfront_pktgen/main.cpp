@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "bench/netfront_pktgen/ask.hpp"
+#include "bench/netfront_pktgen/exchange.hpp"
 #include "bench/netfront_pktgen/lie.hpp"
 #include "bench/netfront_pktgen/many.hpp"
 #include "bench/netfront_pktgen/slots.hpp"
@@ -183,6 +184,20 @@ void add_slots(CLI::App& app, std::vector<std::string>& words) {
       ->required();
 }
 
+struct ExchangeOptions {
+  std::string file, record;
+};
+
+void add_exchange(CLI::App& app, ExchangeOptions& options) {
+  auto* verb = app.add_subcommand("exchange", "send a file's frames, record what comes");
+  verb->add_option("FILE", options.file,
+                   "a frame a line: HEX [blank] [gso=BYTES] [pieces=BYTES,..]; blank: its checksum "
+                   "is; pieces: what each slot has")
+      ->required();
+  verb->add_option("RECORD", options.record, "what came, in the same words; until it is stopped")
+      ->required();
+}
+
 int refused(const Error& error) {
   fmt::print(stderr, "netfront-pktgen: {}{}\n", error.message,
              error.fix.empty() ? "" : " (fix: " + error.fix + ")");
@@ -226,9 +241,13 @@ int main(int argc, char** argv) {
   frontend_options.hash_key = bytes_of_hex(hash_key);
   std::vector<std::string> slot_words;
   add_slots(app, slot_words);
+  ExchangeOptions exchange_options;
+  add_exchange(app, exchange_options);
   CLI11_PARSE(app, argc, argv);
   const auto slots = read_slot_words(slot_words);
   if (!slots) return refused(slots.error());
+  const auto exchanged = read_exchange(exchange_options.file);
+  if (!exchanged) return refused(exchanged.error());
   traffic_options.hash_types = frontend_options.hash_types;
   traffic_options.hash_key = frontend_options.hash_key;
   if (vifs > 1 && !(kind_of_lie.empty() && ask_options.requests.empty() && slot_words.empty() &&
@@ -264,6 +283,9 @@ int main(int argc, char** argv) {
     result = put_slots(*frontends.front(), Result(slots).value());
   else if (!kind_of_lie.empty())
     result = lie(*frontends.front(), kind_of_lie);
+  else if (!exchange_options.file.empty())
+    result =
+        exchange(*frontends.front(), Result(exchanged).value(), exchange_options.record, stopped);
   else if (!ask_options.requests.empty())
     result = run(*devices.value(), *frontends.front(), ask_options);
   else

@@ -46,10 +46,10 @@ class Space:
             raise Skip(f"no network namespaces here: {keeper.stderr.read().strip()}")
         self.words = ["nsenter", f"--target={keeper.pid}", "--net", *self.words]
 
-    def run(self, *words, seconds=60):
-        """What the command printed; it must go well."""
+    def run(self, *words, seconds=60, given=""):
+        """What the command printed, given that to read; it must go well."""
         done = subprocess.run([*self.words, *map(str, words)], capture_output=True, text=True,
-                              timeout=seconds, check=False)
+                              timeout=seconds, check=False, input=given)
         if done.returncode != 0:
             raise LabError(f"{' '.join(map(str, words))}: {done.stdout}{done.stderr}")
         return done.stdout

@@ -191,8 +191,8 @@ TEST_CASE("port_device_an_mtu_that_no_frame_can_have_is_refused") {
   CHECK(root.error("net_null0", 65517) == "");
   CHECK(has(root.error("net_null0", 65518), "mtu 65518"));
   root.file("sys/class/net/v0/type", "1");
-  CHECK(has(root.error("net_af_xdp0,iface=v0", 3499), "at most 3498"));
-  CHECK(root.error("net_af_xdp0,iface=v0", 3498) == "");
+  CHECK(has(root.error("net_af_xdp0,iface=v0", 1775), "at most 1774"));
+  CHECK(root.error("net_af_xdp0,iface=v0", 1774) == "");
 }
 
 TEST_CASE("port_device_drivers_that_lie_are_not_believed") {
