@@ -13,11 +13,9 @@
 namespace netback {
 namespace {
 
-using namespace std::chrono_literals;
 // The configuration's word for it goes to the worker as it is.
 static_assert(DaemonConfig::spin_always == Idle::spin_always);
 constexpr unsigned first_worker_lcore = 1;  // EalOptions
-constexpr auto link_poll_interval = 1s;
 
 constexpr std::string_view hugepages_fix =
     "sysctl vm.nr_hugepages=N and mount -t hugetlbfs none /dev/hugepages";
@@ -276,7 +274,12 @@ Status Daemon::start_watcher() {
       .plans = {*store_, config_, vif_files_, ports_},
       .state_directory = std::filesystem::path(options_.socket).parent_path().string()});
   watcher_ = std::make_unique<VifWatcher>(*world_);
-  loop_->after(link_poll_interval, [this] { poll_links(); });
+  std::vector<WorkerLink*> links;
+  for (const RunningWorker& running : workers_) links.push_back(running.link.get());
+  const auto changed = [this](const Port& port) {
+    if (!draining_) watcher_->port_link_changed(port);
+  };
+  port_watch_ = std::make_unique<PortWatch>(*loop_, ports_, *pool_, std::move(links), changed);
   Status status = control_events_->start();
   if (status) status = watcher_->start();
   if (!status) end_watcher();
@@ -284,6 +287,7 @@ Status Daemon::start_watcher() {
 }
 
 void Daemon::end_watcher() {
+  port_watch_.reset();
   watcher_.reset();
   world_.reset();
   filters_.reset();  // the ports keep what is programmed until they are closed
@@ -299,15 +303,6 @@ void Daemon::begin_drain() {
   if (std::exchange(draining_, true)) return;
   log::info("stopping: vifs are drained, xenstore stays as it is");
   watcher_->drain([this] { loop_->stop(); });
-}
-
-void Daemon::poll_links() {
-  for (const auto& port : ports_) {
-    if (!port->update_link()) continue;
-    log::info("port '{}': link {}", port->config().name, port->link_up() ? "up" : "down");
-    if (watcher_ && !draining_) watcher_->port_link_changed(*port);
-  }
-  loop_->after(link_poll_interval, [this] { poll_links(); });
 }
 
 }  // namespace netback

@@ -11,6 +11,7 @@
 #include "control/host.hpp"
 #include "control/loop.hpp"
 #include "control/port.hpp"
+#include "control/port_watch.hpp"
 #include "control/requests.hpp"
 #include "control/socket.hpp"
 #include "control/startup.hpp"
@@ -79,7 +80,6 @@ class Daemon {
   Requests::Answer ports(const Requests::Json& args) const;
   Requests::Answer stop(const Requests::Json& args);
   void begin_drain();
-  void poll_links();
 
   // In the order in which they are made.
   struct RunningWorker {
@@ -114,6 +114,7 @@ class Daemon {
   std::unique_ptr<FilterControl> filters_;
   std::unique_ptr<VifWorld> world_;
   std::unique_ptr<VifWatcher> watcher_;
+  std::unique_ptr<PortWatch> port_watch_;
   bool draining_ = false;
 };
 

@@ -49,14 +49,30 @@ std::string_view consequence_of(Kind kind) {
 }  // namespace
 
 FilterProgrammer::FilterProgrammer(std::string name, uint16_t port, bool lets_all_through)
-    : name_(std::move(name)), port_(port), lets_all_through_(lets_all_through) {
+    : name_(std::move(name)), lets_all_through_(lets_all_through) {
+  ask_driver(port);
+}
+
+void FilterProgrammer::ask_driver(uint16_t port) {
+  port_ = port;
+  limits_ = {};
   rte_eth_dev_info info{};
-  if (rte_eth_dev_info_get(port_, &info) == 0 && info.max_mac_addrs > 0)
+  if (rte_eth_dev_info_get(port, &info) == 0 && info.max_mac_addrs > 0)
     limits_.unicast_max = info.max_mac_addrs - 1;
-  rte_eth_macaddr_get(port_, &limits_.own);
+  rte_eth_macaddr_get(port, &limits_.own);
   programmed_ = {.primary = limits_.own,
-                 .allmulticast = rte_eth_allmulticast_get(port_) == 1,
-                 .promiscuous = rte_eth_promiscuous_get(port_) == 1};
+                 .allmulticast = rte_eth_allmulticast_get(port) == 1,
+                 .promiscuous = rte_eth_promiscuous_get(port) == 1};
+}
+
+void FilterProgrammer::end() {
+  port_.reset();
+  programmed_ = {.primary = limits_.own};
+}
+
+void FilterProgrammer::begin(uint16_t port) {
+  ask_driver(port);
+  bring_about();
 }
 
 void FilterProgrammer::program(WantedFilters wanted) {
@@ -72,7 +88,7 @@ void FilterProgrammer::program_groups(WantedFilters wanted) {
 
 // Ends: each call brings the NIC nearer, or adds to what it has refused.
 void FilterProgrammer::bring_about() {
-  while (true) {
+  while (port_) {
     const FilterState to = next_state(wanted_, programmed_, limits_);
     const auto next = next_call(programmed_, to, limits_.own);
     if (!next) return;
@@ -88,24 +104,24 @@ int FilterProgrammer::call(const FilterCall& call, const FilterState& to) const 
   rte_ether_addr address = call.address;
   switch (call.kind) {
     case Kind::set_primary:
-      return rte_eth_dev_default_mac_addr_set(port_, &address);
+      return rte_eth_dev_default_mac_addr_set(*port_, &address);
     case Kind::add_unicast:
-      return rte_eth_dev_mac_addr_add(port_, &address, 0);
+      return rte_eth_dev_mac_addr_add(*port_, &address, 0);
     case Kind::remove_unicast:
-      return rte_eth_dev_mac_addr_remove(port_, &address);
+      return rte_eth_dev_mac_addr_remove(*port_, &address);
     case Kind::set_multicast: {
       std::vector<rte_ether_addr> groups(to.multicast.begin(), to.multicast.end());
-      return rte_eth_dev_set_mc_addr_list(port_, groups.data(),
+      return rte_eth_dev_set_mc_addr_list(*port_, groups.data(),
                                           static_cast<uint32_t>(groups.size()));
     }
     case Kind::enter_allmulticast:
-      return rte_eth_allmulticast_enable(port_);
+      return rte_eth_allmulticast_enable(*port_);
     case Kind::leave_allmulticast:
-      return rte_eth_allmulticast_disable(port_);
+      return rte_eth_allmulticast_disable(*port_);
     case Kind::enter_promiscuous:
-      return rte_eth_promiscuous_enable(port_);
+      return rte_eth_promiscuous_enable(*port_);
     default:
-      return rte_eth_promiscuous_disable(port_);
+      return rte_eth_promiscuous_disable(*port_);
   }
 }
 

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -17,6 +18,11 @@ class FilterProgrammer {
   // many addresses it takes and which modes it is in; nothing is programmed yet.
   // `lets_all_through`: it has nothing to filter with, and that it refuses is no news.
   FilterProgrammer(std::string name, uint16_t port, bool lets_all_through = false);
+
+  // Its device has gone, or is about to be closed: what is programmed is forgotten, what is wanted
+  // from now on is kept for the device that comes, and programmed then.
+  void end();
+  void begin(uint16_t port);
 
   // Vifs came or went: what the driver has refused is tried again.
   void program(WantedFilters wanted);
@@ -41,6 +47,7 @@ class FilterProgrammer {
   const Counts& counts() const { return counts_; }
 
  private:
+  void ask_driver(uint16_t port);
   void bring_about();
   int call(const FilterCall& call, const FilterState& to) const;
   void done(const FilterCall& call, const FilterState& to);
@@ -51,7 +58,7 @@ class FilterProgrammer {
   bool needs_all_groups() const;
 
   const std::string name_;
-  const uint16_t port_;
+  std::optional<uint16_t> port_;  // none: its device has gone
   const bool lets_all_through_;
   WantedFilters wanted_;
   FilterState programmed_;

@@ -7,6 +7,8 @@
 #include <rte_ethdev.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <utility>
 
 #include "control/kernel_link.hpp"
 #include "lib/base/log.hpp"
@@ -25,6 +27,15 @@ Error port_error(const Port& port, std::string_view what, int result, std::strin
           std::move(fix)};
 }
 
+const char* bus(const PortDevice& device) {
+  return device.pci() ? "pci" : "vdev";
+}
+
+bool pci_device_exists(const PortDevice& device) {
+  std::error_code ignored;
+  return std::filesystem::exists("/sys/bus/pci/devices/" + device.name, ignored);
+}
+
 uint32_t frame_bytes(uint32_t mtu) {
   return mtu + limits::ethernet_header_bytes;
 }
@@ -34,35 +45,48 @@ uint32_t frame_bytes(uint32_t mtu) {
 Result<std::unique_ptr<Port>> Port::open(const PortConfig& config, const PortDevice& device,
                                          FramePool& pool) {
   std::unique_ptr<Port> port(new Port(config, device));
-  if (Status status = port->probe(); !status) return status.error();
-  if (Status status = port->configure(pool); !status) return status.error();
-  if (Status status = port->start(); !status) return status.error();
-  if (Status status = port->join_kernel(); !status) return status.error();
-  port->update_link();
-  port->queue_->running.store(true, std::memory_order_release);
+  if (Status status = port->begin(pool); !status) return status.error();
   return port;
 }
 
+Status Port::begin(FramePool& pool) {
+  if (Status status = probe(); !status) return status;
+  if (Status status = configure(pool); !status) return status;
+  if (Status status = start(); !status) return status;
+  if (Status status = join_kernel(); !status) return status;
+  if (vanished()) return port_error(*this, "went while it was opened", -ENODEV);
+  present_ = true;
+  update_link();
+  queue_->running.store(true, std::memory_order_release);
+  return Done{};
+}
+
 Status Port::probe() {
-  // PCI devices of the allow list were probed by EAL.
-  if (!device_.pci()) {
-    const int result = rte_eal_hotplug_add("vdev", device_.name.c_str(), device_.arguments.c_str());
+  // The kernel's index first: what is below may go at any time, and another of its name come.
+  if (device_.quirks->kernel_interface) interface_ = if_nametoindex(device_.iface.c_str());
+  // PCI devices of the allow list were probed by EAL, once.
+  if (!device_.pci() || queue_) {
+    const int result =
+        rte_eal_hotplug_add(bus(device_), device_.name.c_str(), device_.arguments.c_str());
     if (result < 0) return port_error(*this, "cannot be opened", result, "see DPDK's lines above");
   }
   uint16_t number = 0;
   const int result = rte_eth_dev_get_port_by_name(device_.name.c_str(), &number);
   if (result != 0 || number >= limits::ports_max) {
-    if (!device_.pci()) rte_eal_hotplug_remove("vdev", device_.name.c_str());
+    if (!device_.pci()) rte_eal_hotplug_remove(bus(device_), device_.name.c_str());
     return port_error(*this, "there is no such DPDK port", result,
                       device_.pci() ? "bind it: dpdk-devbind.py -b uio_pci_generic ADDRESS" : "");
   }
-  queue_ = std::unique_ptr<PortQueue>(new PortQueue{.port = number});
+  if (!queue_) queue_ = std::unique_ptr<PortQueue>(new PortQueue{.port = number});
+  queue_->device = number;
+  queue_->can = {};
+  probed_ = true;
   return Done{};
 }
 
 Status Port::configure(FramePool& pool) {
   rte_eth_dev_info info{};
-  if (const int result = rte_eth_dev_info_get(queue_->port, &info); result != 0)
+  if (const int result = rte_eth_dev_info_get(queue_->device, &info); result != 0)
     return port_error(*this, "says nothing of itself", result);
   if (config_.mtu < info.min_mtu || config_.mtu > info.max_mtu)
     return Error{fmt::format("port '{}': mtu {} is not within the driver's {} to {}", config_.name,
@@ -97,10 +121,10 @@ Status Port::configure(FramePool& pool) {
   queue_->can.segmented_buffers_max = info.tx_desc_lim.nb_seg_max;
 
   wanted.intr_conf.rxq = interrupts_ = device_.quirks->receive_interrupt;
-  int result = rte_eth_dev_configure(queue_->port, 1, 1, &wanted);
+  int result = rte_eth_dev_configure(queue_->device, 1, 1, &wanted);
   if (result != 0 && interrupts_) {
     wanted.intr_conf.rxq = interrupts_ = false;
-    result = rte_eth_dev_configure(queue_->port, 1, 1, &wanted);
+    result = rte_eth_dev_configure(queue_->device, 1, 1, &wanted);
   }
   if (result != 0) return port_error(*this, "cannot be configured", result);
   return set_up_queues(pool);
@@ -113,21 +137,21 @@ Status Port::set_up_queues(FramePool& pool) {
     buffers = pool.large_mempool();
     received = large_receive_slots(pool.large_buffers(), device_.large_ports);
   }
-  int result = rte_eth_dev_adjust_nb_rx_tx_desc(queue_->port, &received, &sent);
+  int result = rte_eth_dev_adjust_nb_rx_tx_desc(queue_->device, &received, &sent);
   if (result != 0) return port_error(*this, "takes no number of descriptors", result);
   const unsigned socket = SOCKET_ID_ANY;
-  result = rte_eth_rx_queue_setup(queue_->port, 0, received, socket, nullptr, buffers);
+  result = rte_eth_rx_queue_setup(queue_->device, 0, received, socket, nullptr, buffers);
   if (result != 0) return port_error(*this, "cannot set up its receive queue", result);
-  if (queue_->can.large_buffers) pool.keep_large(received);
+  if (queue_->can.large_buffers && !std::exchange(keeps_large_, true)) pool.keep_large(received);
   rte_eth_dev_info info{};
-  rte_eth_dev_info_get(queue_->port, &info);
+  rte_eth_dev_info_get(queue_->device, &info);
   rte_eth_txconf how = info.default_txconf;
   // What was sent is freed soon, not when its descriptors are needed: net_virtio would keep as many
   // large buffers as its ring has descriptors, and leave none to receive into.
   const uint16_t ring = virtio_ring_slots(device_);
   if (queue_->can.large_buffers && ring > 2 * sent_at_once)
     how.tx_free_thresh = static_cast<uint16_t>(ring - sent_at_once);
-  result = rte_eth_tx_queue_setup(queue_->port, 0, sent, socket, &how);
+  result = rte_eth_tx_queue_setup(queue_->device, 0, sent, socket, &how);
   if (result != 0) return port_error(*this, "cannot set up its transmit queue", result);
   return Done{};
 }
@@ -144,13 +168,17 @@ void Port::find_capabilities(uint64_t transmit_offloads) {
 
 Status Port::start() {
   if (Status status = set_mtu(); !status) return status;
-  if (const int result = rte_eth_dev_start(queue_->port); result != 0)
+  if (const int result = rte_eth_dev_start(queue_->device); result != 0)
     return port_error(*this, "does not start", result);
   started_ = true;
-  filters_ =
-      std::make_unique<FilterProgrammer>(config_.name, queue_->port, device_.quirks->kernel_tap);
-  filters_->program({});  // until a vif needs something
-  if (interrupts_) queue_->receive_fd = rte_eth_dev_rx_intr_ctl_q_get_fd(queue_->port, 0);
+  if (filters_) {
+    filters_->begin(queue_->device);
+  } else {
+    filters_ = std::make_unique<FilterProgrammer>(config_.name, queue_->device,
+                                                  device_.quirks->kernel_tap);
+    filters_->program({});  // until a vif needs something
+  }
+  if (interrupts_) queue_->receive_fd = rte_eth_dev_rx_intr_ctl_q_get_fd(queue_->device, 0);
   if (queue_->receive_fd < 0) queue_->receive_fd = -1;
   return Done{};
 }
@@ -161,7 +189,7 @@ Status Port::set_mtu() {
     const Status status = set_interface_mtu(device_.iface, config_.mtu);
     return status ? status : named(status.error());
   }
-  const int result = rte_eth_dev_set_mtu(queue_->port, static_cast<uint16_t>(config_.mtu));
+  const int result = rte_eth_dev_set_mtu(queue_->device, static_cast<uint16_t>(config_.mtu));
   if (result != 0 && result != -ENOTSUP)
     return port_error(*this, fmt::format("does not take mtu {}", config_.mtu), result);
   return Done{};
@@ -200,30 +228,73 @@ Status Port::join_kernel() {
 void Port::close() {
   if (!queue_) return;
   queue_->running.store(false, std::memory_order_release);
-  const uint16_t number = queue_->port;
   if (filters_) filters_->program({});
-  if (started_) rte_eth_dev_stop(number);
-  rte_eth_dev_close(number);
-  if (!device_.pci()) rte_eal_hotplug_remove("vdev", device_.name.c_str());
+  end_device();
   queue_.reset();
-  started_ = false;
+}
+
+void Port::end_device() {
+  if (!std::exchange(probed_, false)) return;
+  const uint16_t number = queue_->device;
+  if (std::exchange(started_, false)) rte_eth_dev_stop(number);
+  rte_eth_dev_close(number);
+  if (!device_.pci()) rte_eal_hotplug_remove(bus(device_), device_.name.c_str());
+}
+
+bool Port::vanished() const {
+  return rte_eth_dev_is_removed(queue_->device) == 1 ||
+         (interface_ != 0 && if_nametoindex(device_.iface.c_str()) != interface_);
+}
+
+bool Port::can_come_back() const {
+  if (device_.quirks->keeps_buffers) return false;
+  if (device_.quirks->kernel_interface) return if_nametoindex(device_.iface.c_str()) != 0;
+  return !device_.pci() || pci_device_exists(device_);
+}
+
+void Port::suspend() {
+  queue_->running.store(false, std::memory_order_release);
+  present_ = link_up_ = false;
+  filters_->end();
+}
+
+void Port::let_go() {
+  if (!probed_) return;
+  filters_->end();
+  counts_before_ = driver_counts();
+  queue_->receive_fd = -1;
+  end_device();
+  if (device_.pci()) rte_eal_hotplug_remove(bus(device_), device_.name.c_str());
+}
+
+Status Port::come_back(FramePool& pool) {
+  Status status = begin(pool);
+  if (!status) let_go();
+  return status;
+}
+
+std::string_view Port::link_text() const {
+  if (!present_) return "gone";
+  return link_up_ ? "up" : "down";
 }
 
 std::string Port::mac() const {
   rte_ether_addr address{};
-  if (!queue_ || rte_eth_macaddr_get(queue_->port, &address) != 0) return {};
+  if (!probed_ || rte_eth_macaddr_get(queue_->device, &address) != 0) return {};
   return address_text(address);
 }
 
 Port::DriverCounts Port::driver_counts() const {
   rte_eth_stats counts{};
-  if (!queue_ || rte_eth_stats_get(queue_->port, &counts) != 0) return {};
-  return {counts.ipackets, counts.opackets, counts.imissed, counts.oerrors};
+  if (!probed_ || rte_eth_stats_get(queue_->device, &counts) != 0) return counts_before_;
+  const DriverCounts& before = counts_before_;
+  return {before.received_frames + counts.ipackets, before.sent_frames + counts.opackets,
+          before.missed_frames + counts.imissed, before.failed_frames + counts.oerrors};
 }
 
 bool Port::update_link() {
   rte_eth_link link{};
-  const int result = rte_eth_link_get_nowait(queue_->port, &link);
+  const int result = rte_eth_link_get_nowait(queue_->device, &link);
   bool up = result != 0 || link.link_status == RTE_ETH_LINK_UP;
   // Drivers on one of the kernel's interfaces say up whatever it is.
   if (device_.quirks->kernel_interface) up = interface_is_running(device_.iface);

@@ -25,6 +25,21 @@ class Port {
   Port(const Port&) = delete;
   Port& operator=(const Port&) = delete;
 
+  // Whether what is below has gone: the kernel's interface that it was opened on, or a device of
+  // which the driver says so. Only while it is present.
+  bool vanished() const;
+  // Whether there is something to open again. Never of a driver that keeps buffers: it would empty
+  // the pool, and what it opens a second time may receive nothing.
+  bool can_come_back() const;
+  // `running` and the link go; what is for it is dropped and counted from here on.
+  void suspend();
+  // The device goes, once the worker has seen that.
+  void let_go();
+  // As open(), of a port that was let go; the vifs' filters are programmed again.
+  Status come_back(FramePool& pool);
+  // Neither suspended nor let go.
+  bool present() const { return present_; }
+
   // `running` goes first, then the filters, the queue and the device in the reverse order of
   // open(). No worker has the queue any more. Again is harmless (seed S12).
   void close();
@@ -41,8 +56,10 @@ class Port {
   // Asks the driver; one without link status counts as up. Whether it changed since the last call.
   bool update_link();
   bool link_up() const { return link_up_; }
+  std::string_view link_text() const;  // for people: "up", "down", "gone"
 
-  // What the driver itself counts (rte_eth_stats), to hold against our own counters.
+  // What the driver itself counts (rte_eth_stats), to hold against our own counters; of all devices
+  // that it has had.
   struct DriverCounts {
     uint64_t received_frames, sent_frames, missed_frames, failed_frames;
   };
@@ -50,6 +67,8 @@ class Port {
 
  private:
   Port(const PortConfig& config, const PortDevice& device) : config_(config), device_(device) {}
+  Status begin(FramePool& pool);
+  void end_device();
   Status probe();
   Status configure(FramePool& pool);
   Status set_up_queues(FramePool& pool);
@@ -63,7 +82,12 @@ class Port {
   PortDevice device_;
   std::unique_ptr<PortQueue> queue_;           // once probed
   std::unique_ptr<FilterProgrammer> filters_;  // once started
+  DriverCounts counts_before_ = {};            // of devices that have gone
+  unsigned interface_ = 0;                     // the kernel's index of what it was opened on, or 0
+  bool probed_ = false;
   bool started_ = false;
+  bool present_ = false;
+  bool keeps_large_ = false;
   bool interrupts_ = false;
   bool link_up_ = true;
 };

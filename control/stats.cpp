@@ -221,11 +221,11 @@ Json port_details(const Port& port) {
   Json json = {{"port", port.config().name},
                {"device", port.config().device},
                {"driver", port.device().quirks->driver},
-               {"dpdk_port", queue.port},
+               {"dpdk_port", queue.device},
                {"mac", port.mac()},
                {"mtu", port.config().mtu},
                {"bridge", port.config().bridge},
-               {"link", port.link_up() ? "up" : "down"},
+               {"link", port.link_text()},
                {"running", queue.running.load()},
                {"checksum_offload", queue.can.checksum},
                {"chained_buffers", queue.can.chains},
@@ -240,7 +240,7 @@ Json stats_json(const StatsSources& sources) {
   json["vifs"] = json["ports"] = json["workers"] = Json::array();
   for (const VifSession* vif : sources.vifs) json["vifs"].push_back(vif_stats(*vif));
   for (const auto& port : sources.ports) {
-    Json one = {{"port", port->config().name}, {"link", port->link_up() ? "up" : "down"}};
+    Json one = {{"port", port->config().name}, {"link", port->link_text()}};
     put_counters(one, port->queue().counters, port_counter_info);
     const Port::DriverCounts driver = port->driver_counts();
     one["driver_received_frames"] = driver.received_frames;

@@ -47,12 +47,15 @@ struct UseHashing {
   GuestQueue* queue;
   const Hashing* hashing;
 };
+// Nothing. Its ack says that what control wrote before it is seen, and that nothing goes on which
+// was begun before that: a port that does not run is used no more.
+struct Fence {};
 struct Stop {};
 
 struct Command {
   uint32_t sequence = 0;
   std::variant<Stop, AttachQueue, DetachQueue, AttachPort, DetachPort, UseTable, UseSettings,
-               UseStaging, UseHashing>
+               UseStaging, UseHashing, Fence>
       what;
 };
 

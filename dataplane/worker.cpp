@@ -106,7 +106,7 @@ bool Worker::apply(const Command& command) {
     use_staging->queue->staging = use_staging->table;
   } else if (const auto* use_hashing = std::get_if<UseHashing>(&command.what)) {
     use_hashing->queue->hashing = use_hashing->hashing;
-  } else {
+  } else if (std::holds_alternative<Stop>(command.what)) {
     stopped_ = true;
   }
   return true;

@@ -79,6 +79,7 @@ void open_port(PortQueue& queue, FramePool& pool, uint32_t bytes, bool receives)
   const auto options = fmt::format("size={},no-rx={}", bytes, receives ? 0 : 1);
   if (rte_eal_hotplug_add("vdev", "net_null0", options.c_str()) != 0) give_up("no net_null port");
   rte_eth_dev_get_port_by_name("net_null0", &queue.port);
+  queue.device = queue.port;
   const rte_eth_conf configuration{};
   if (rte_eth_dev_configure(queue.port, 1, 1, &configuration) != 0 ||
       rte_eth_rx_queue_setup(queue.port, 0, 64, SOCKET_ID_ANY, nullptr, pool.mempool()) != 0 ||

@@ -43,7 +43,7 @@ rte_mbuf* shorten(rte_mbuf* frame, const FramePool& pool) {
 uint16_t accept_burst(PortQueue& port, FrameBatch& frames, const FramePool& pool) {
   rte_mbuf** arrived = frames.mbufs.data() + frames.count;
   const uint16_t count =
-      rte_eth_rx_burst(port.port, port.queue, arrived, limits::port_burst_frames);
+      rte_eth_rx_burst(port.device, port.queue, arrived, limits::port_burst_frames);
   if (count == 0) return 0;
   uint64_t bytes = 0, segmented_frames = 0;
   for (uint16_t i = 0; i < count; ++i) rte_prefetch0(rte_pktmbuf_mtod(arrived[i], void*));

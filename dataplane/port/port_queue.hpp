@@ -23,13 +23,17 @@ struct PortCapabilities {
 
 struct PortQueue {
   // Constant while attached.
-  uint16_t port;  // DPDK's number: also names the port in mbuf->port and in the ForwardTable
+  uint16_t port;  // its number in the ForwardTable, and in mbuf->port from accept on
   uint16_t queue = 0;
   uint16_t worker = 0;  // whose it is, below limits::workers_max
+
+  // Control changes them while the port does not run and its worker knows of that (Fence).
+  uint16_t device = port;  // DPDK's number of what is below: a device that comes back has another
   PortCapabilities can = {};
   int receive_fd = -1;  // readable when frames wait and the receive interrupt is armed; -1: none
 
-  // Control sets it last on open and clears it first on close (seed S12).
+  // Control sets it last on open and clears it first on close (seed S12), or when the device has
+  // gone. Looked at before each use of it.
   std::atomic<bool> running = false;
 
   // The worker's while attached.

@@ -28,7 +28,7 @@ bool port_segments(const rte_mbuf* frame, const PortQueue& port) {
 // Makes `frame` one that the port cuts. Drivers finish such frames in their prepare function.
 QueueCounter offload_segmentation(rte_mbuf* frame, PortQueue& port) {
   request_segmentation(frame, port.can.ipv4_checksum);
-  if (rte_eth_tx_prepare(port.port, port.queue, &frame, 1) != 1)
+  if (rte_eth_tx_prepare(port.device, port.queue, &frame, 1) != 1)
     return QueueCounter::from_guest_drop_port_refused_frames;
   port.counters.add(PortCounter::port_gso_frames);
   return QueueCounter::from_guest_frames;
@@ -106,7 +106,7 @@ class Sending {
     if (frames.empty()) return;
     uint64_t bytes = 0;
     for (const rte_mbuf* frame : frames) bytes += frame->pkt_len;
-    const uint16_t sent = rte_eth_tx_burst(port_.port, port_.queue, frames.data(),
+    const uint16_t sent = rte_eth_tx_burst(port_.device, port_.queue, frames.data(),
                                            static_cast<uint16_t>(frames.size()));
     for (rte_mbuf* frame : frames.subspan(sent)) {
       bytes -= frame->pkt_len;

@@ -4,6 +4,7 @@
 //   refuse     lines of a call's name and the errno that it is refused with
 //   addresses  how many its table takes, the primary MAC with them; 16 without the file
 //   delay      milliseconds that each call takes
+//   removed    there for as long as the driver says that the device has been removed
 #include <dlfcn.h>
 #include <fmt/format.h>
 #include <rte_ethdev.h>
@@ -88,6 +89,10 @@ int rte_eth_dev_info_get(uint16_t port, rte_eth_dev_info* info) {
   const int result = real(port, info);
   info->max_mac_addrs = Nic::addresses_max();
   return result;
+}
+
+int rte_eth_dev_is_removed(uint16_t) {
+  return std::ifstream(file("removed")).good() ? 1 : 0;
 }
 
 int rte_eth_macaddr_get(uint16_t, rte_ether_addr* address) {

@@ -53,6 +53,12 @@ using netback::test::set_mode;
 
 extern "C" {
 
+int rte_eth_dev_is_removed(uint16_t port) {
+  PASS_ON(rte_eth_dev_is_removed, port);
+  ++nic().removed_asked;
+  return nic().removed ? 1 : 0;
+}
+
 int rte_eth_dev_info_get(uint16_t port, rte_eth_dev_info* info) {
   const bool hidden = FakeNic::current != nullptr && !rte_eth_dev_is_valid_port(port);
   *info = {};

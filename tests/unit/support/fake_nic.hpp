@@ -25,6 +25,8 @@ class FakeNic {
   std::map<std::string, int> refuses;
   size_t groups_max = SIZE_MAX;  // a longer list is refused with -ENOSPC
   uint32_t addresses_max;
+  bool removed = false;   // what the driver says of its device
+  int removed_asked = 0;  // how often it was asked that
 
   FilterState state{.primary = own_mac};
   // What was called: "mac_addr_add 00:16:3e:00:00:01", "set_mc_addr_list 2", "promiscuous_enable".

@@ -22,7 +22,7 @@ TestPort::TestPort(FramePool& pool, uint32_t sent_max)
   const std::string name = "port" + std::to_string(serial++);
   const int port = rte_eth_from_rings(name.c_str(), &arriving_, 1, &sent_, 1, 0);
   NETBACK_CHECK(port >= 0);
-  queue.port = static_cast<uint16_t>(port);
+  queue.port = queue.device = static_cast<uint16_t>(port);
   const rte_eth_conf configuration{};
   NETBACK_CHECK(rte_eth_dev_configure(queue.port, 1, 1, &configuration) == 0);
   NETBACK_CHECK(rte_eth_rx_queue_setup(queue.port, 0, 64, 0, nullptr, pool.mempool()) == 0);

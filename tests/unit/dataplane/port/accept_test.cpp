@@ -56,6 +56,15 @@ TEST_CASE("accept: frames come in order, with their port, counted") {
   CHECK(a.port.count(PortCounter::port_received_bytes) == 130);
 }
 
+TEST_CASE("accept: a device that came back by another of DPDK's numbers is the same port") {
+  Accepting a;
+  a.port.queue.port = static_cast<uint16_t>(a.port.queue.device + 1);
+  a.port.feed(plain_frame(60));
+  a.accept();
+  REQUIRE(a.frames.count == 1);
+  CHECK(a.frames.mbufs[0]->port == a.port.queue.port);
+}
+
 TEST_CASE("accept: a frame shorter than a header goes nowhere") {  // seed S6
   Accepting a;
   a.port.feed(plain_frame(13));

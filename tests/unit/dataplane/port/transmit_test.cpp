@@ -56,6 +56,14 @@ TEST_CASE("transmit: a chain of frames goes out as one burst, in order") {  // s
   CHECK(t.port.count(PortCounter::port_sent_bursts) == 1);
 }
 
+TEST_CASE("transmit: a device that came back by another of DPDK's numbers is the same port") {
+  Transmitting t;
+  t.port.queue.port = static_cast<uint16_t>(t.port.queue.device + 1);
+  t.queue(plain_frame(60));
+  t.send();
+  CHECK(t.port.sent_bytes() == std::vector<Bytes>{plain_frame(60)});
+}
+
 TEST_CASE("transmit: nothing to send is no burst") {
   Transmitting t;
   t.send();
