@@ -103,6 +103,7 @@ struct EffectiveVif {
   Origin<bool> rx_filter;
   Origin<bool> set_physaddr;
   Origin<bool> lock_mac;
+  Origin<bool> switching;  // false: it and the other vifs of its port do not reach each other
   Origin<uint32_t> backlog_frames;
   Origin<uint32_t> queues_max;
   Origin<std::vector<unsigned>> lcores;  // cpus, of which one serves it; empty: of all

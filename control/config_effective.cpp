@@ -192,6 +192,7 @@ Result<EffectiveVif> effective_settings(const std::optional<VifConfig>& given,
       .rx_filter = pick(file.rx_filter, store_filter, defaults.rx_filter, true),
       .set_physaddr = pick(file.set_physaddr, store_physaddr, defaults.set_physaddr, false),
       .lock_mac = pick(file.lock_mac, no_truth, defaults.lock_mac, false),
+      .switching = pick(file.switching, no_truth, defaults.switching, true),
       .backlog_frames =
           pick(file.backlog_frames, no_number, defaults.backlog_frames, limits::backlog_frames_max),
       .queues_max = pick(file.queues_max, no_number, defaults.queues_max, limits::vif_queues_max),

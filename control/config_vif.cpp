@@ -12,7 +12,6 @@ namespace netback {
 
 namespace {
 
-constexpr char not_yet[] = "is not supported by this version";
 constexpr char is_xls[] = "belongs in the xl file";
 
 std::string lower_case(std::string text) {
@@ -26,15 +25,6 @@ std::string hex_shape(std::string text) {
     if (std::isxdigit(static_cast<unsigned char>(c))) c = '0';
   }
   return text;
-}
-
-// The truth under `key`, which for now can only be `only`.
-std::optional<bool> fixed_truth(TableReader& table, std::string_view key, bool only) {
-  const auto truth = table.truth(key);
-  if (truth && *truth != only) {
-    table.problem_at(key, fmt::format("'{}' = {} {}", key, *truth, not_yet));
-  }
-  return truth;
 }
 
 // Which vif the file is about.
@@ -131,7 +121,7 @@ void read_settings(TableReader& table, VifConfig& vif) {
   vif.backlog_frames = table.number("backlog-frames", 1, limits::backlog_frames_max);
   vif.queues_max = table.number("queues-max", 1, limits::vif_queues_max);
   vif.set_physaddr = table.truth("set-physaddr");
-  vif.switching = fixed_truth(table, "switching", true);
+  vif.switching = table.truth("switching");
   vif.rate = table.rate("rate");
   vif.rate_to_guest = table.rate("rate-to-guest");
   vif.vlan = table.number("vlan", 1, vlan_max);

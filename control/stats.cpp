@@ -34,6 +34,7 @@ Json settings_json(const EffectiveVif& settings) {
           {"rx-filter", origin_json(settings.rx_filter)},
           {"set-physaddr", origin_json(settings.set_physaddr)},
           {"lock-mac", origin_json(settings.lock_mac)},
+          {"switching", origin_json(settings.switching)},
           {"backlog-frames", origin_json(settings.backlog_frames)},
           {"queues-max", origin_json(settings.queues_max)},
           {"lcores", origin_json(settings.lcores)}};

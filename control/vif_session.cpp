@@ -204,7 +204,8 @@ Status VifSession::connect(bool resume) {
                          .port = plan_->port->queue().port,
                          .mac = plan_->queue.mac,
                          .filtered = plan_->settings.rx_filter.value,
-                         .vlan = plan_->queue.vlan});
+                         .vlan = plan_->queue.vlan,
+                         .isolated = !plan_->settings.switching.value});
   const size_t queues = connection_->queues().size();
   log::info("vif {}: {} to domain '{}', mac {}, port '{}', cpu {}, {} queue{}", id_.text(),
             resume ? "attached again" : "connected", identity_.domain, plan_->settings.mac.value,

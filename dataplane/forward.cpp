@@ -74,7 +74,7 @@ class Forwarding {
       for (rte_mbuf* frame : row) flood(*segment, frame);
       return;
     }
-    GuestQueue* const owner = table_.find(segment->port->port, to);
+    GuestQueue* const owner = table_.find(*segment, to);
     if (owner == nullptr && !from_vif(first)) {
       for (rte_mbuf* frame : row) stray(*segment, frame);
       return;

@@ -24,9 +24,10 @@ class ForwardTable {
     GuestQueue* queue;  // the first; the others are its siblings
     uint16_t port;      // PortQueue::port of the port it is on
     rte_ether_addr mac;
-    bool filtered = true;  // sees only frames for its address, broadcast and multicast
-    uint16_t vlan = 0;     // 1 to vlan_max: it is on this VLAN of the port; 0: on the port itself
-    uint32_t since = 0;    // serial of the first table with this connection of the vif
+    bool filtered = true;   // sees only frames for its address, broadcast and multicast
+    uint16_t vlan = 0;      // 1 to vlan_max: it is on this VLAN of the port; 0: on the port itself
+    bool isolated = false;  // it and the other vifs of the port do not reach each other
+    uint32_t since = 0;     // serial of the first table with this connection of the vif
   };
   // Vifs that get a frame together, each by its first queue, those of each worker in a list.
   struct Crowd {
@@ -41,12 +42,13 @@ class ForwardTable {
       return by_worker[worker];
     }
   };
-  // What floods and stray frames of one port need, or of one of its VLANs.
+  // Whom frames reach on one port, or on one of its VLANs: those that come from the port all of its
+  // vifs; those of a vif the ones that are not isolated; those of an isolated one only itself.
   struct Segment {
     uint16_t number = 0;  // of the segment, in the table of addresses; of a port: the port's
     PortQueue* port = nullptr;
-    Crowd vifs;                               // all of them
-    Crowd unfiltered = {.unfiltered = true};  // those that see everything
+    Crowd vifs;                               // all that are reached
+    Crowd unfiltered = {.unfiltered = true};  // those of them that see everything
     // Of a port: the segments of its VLANs that vifs are on, by VLAN. Empty: of none.
     std::vector<Segment*> vlans;
   };
@@ -60,13 +62,13 @@ class ForwardTable {
   ForwardTable(const ForwardTable&) = delete;
   ForwardTable& operator=(const ForwardTable&) = delete;
 
-  // The segment of a port, and of the port that a vif is on; nullptr when it is not attached.
+  // Whom a port's frames reach, and a vif's; nullptr when it, or the port that the vif is on, is
+  // not attached.
   const Segment* segment(uint16_t port) const {
     return port < limits::ports_max && segments_[port].port != nullptr ? &segments_[port] : nullptr;
   }
   const Segment* segment_of_vif(uint16_t vif) const {
-    return vif < by_vif_.size() && by_vif_[vif].queue != nullptr ? segment(by_vif_[vif].port)
-                                                                 : nullptr;
+    return vif < by_vif_.size() ? by_vif_[vif].segment : nullptr;
   }
   // A vif's first queue, or nullptr.
   GuestQueue* queue_of_vif(uint16_t vif) const {
@@ -86,25 +88,26 @@ class ForwardTable {
     return first == nullptr || number == 0 ? first : first->siblings[number];
   }
 
-  // Owner of an address on a port, by its first queue, or nullptr.
-  GuestQueue* find(uint16_t port, const rte_ether_addr& address) const;
-  // The same on one of its VLANs.
-  GuestQueue* find(const Segment& segment, const rte_ether_addr& address) const {
-    return find(segment.number, address);
-  }
+  // Owner of an address on a segment, by its first queue, or nullptr.
+  GuestQueue* find(const Segment& segment, const rte_ether_addr& address) const;
 
  private:
   struct ByVif {
     GuestQueue* queue = nullptr;
-    uint16_t port = 0;
+    const Segment* segment = nullptr;  // whom its frames reach
     uint32_t since = 0;
   };
   ForwardTable() = default;
-  Segment& segment_for(const Vif& vif);
+  Segment& new_segment(PortQueue* port, uint16_t vlan = 0);
+  Segment& on_vlan(Segment& port, uint16_t vlan);
+  Status add(Segment& segment, const Vif& vif);
+  Result<const Segment*> place(const Vif& vif);
 
   rte_hash* addresses_ = nullptr;  // {address, segment} packed in 8 bytes -> GuestQueue*
   std::array<Segment, limits::ports_max> segments_;
-  std::deque<Segment> vlans_;  // numbered behind the ports'
+  // By port: whom the vifs of it reach that are not isolated. Null: none is, and they reach all.
+  std::array<Segment*, limits::ports_max> switched_{};
+  std::deque<Segment> others_;  // numbered behind the ports'
   std::vector<ByVif> by_vif_;
   uint32_t serial_ = 0;
 };

@@ -67,6 +67,7 @@ TEST_CASE("without_a_file_xenstore_and_what_is_built_in_hold") {
   check(vif.rx_filter, true, "built in");
   check(vif.set_physaddr, false, "built in");
   check(vif.lock_mac, false, "built in");
+  check(vif.switching, true, "built in");
   check(vif.backlog_frames, 512u, "built in");
   check(vif.queues_max, 8u, "built in");
   CHECK(vif.warnings.empty());
@@ -78,6 +79,7 @@ TEST_CASE("defaults_hold_before_what_is_built_in") {
   daemon.defaults.rx_filter = false;
   daemon.defaults.set_physaddr = true;
   daemon.defaults.lock_mac = true;
+  daemon.defaults.switching = false;
   daemon.defaults.backlog_frames = 64;
   daemon.defaults.queues_max = 4;
   const EffectiveVif vif = settings(vif_file(), plain, daemon);
@@ -85,6 +87,7 @@ TEST_CASE("defaults_hold_before_what_is_built_in") {
   check(vif.rx_filter, false, "defaults");
   check(vif.set_physaddr, true, "defaults");
   check(vif.lock_mac, true, "defaults");
+  check(vif.switching, false, "defaults");
   check(vif.backlog_frames, 64u, "defaults");
   check(vif.queues_max, 4u, "defaults");
 }
@@ -107,6 +110,7 @@ TEST_CASE("the_vif_file_holds_before_all") {
   DaemonConfig daemon = two_ports();
   daemon.defaults.mtu = 1400;
   daemon.defaults.lock_mac = false;
+  daemon.defaults.switching = true;
   daemon.defaults.backlog_frames = 64;
   daemon.defaults.queues_max = 4;
   Keys keys = plain_with("mtu", "9000");
@@ -118,6 +122,7 @@ TEST_CASE("the_vif_file_holds_before_all") {
   file.rx_filter = true;
   file.set_physaddr = true;
   file.lock_mac = true;
+  file.switching = false;
   file.backlog_frames = 5;
   file.queues_max = 2;
   const EffectiveVif vif = settings(file, keys, daemon);
@@ -126,6 +131,7 @@ TEST_CASE("the_vif_file_holds_before_all") {
   check(vif.rx_filter, true, "vif file");
   check(vif.set_physaddr, true, "vif file");
   check(vif.lock_mac, true, "vif file");
+  check(vif.switching, false, "vif file");
   check(vif.backlog_frames, 5u, "vif file");
   check(vif.queues_max, 2u, "vif file");
 }

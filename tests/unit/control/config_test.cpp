@@ -68,7 +68,7 @@ TEST_CASE("every_key_of_the_daemon_is_read") {
       "[[port]]\nname = \"a\"\ndevice = \"net_null0\"\nmtu = 9000\nbridge = \"xenbr0\"\n"
       "[[port]]\nname = \"b\"\ndevice = \"net_null1\"\n"
       "[defaults]\nnic = \"b\"\nmtu = 1400\nip = \"192.0.2.1\"\nrx-filter = false\n"
-      "lock-mac = true\nlcores = [3]\nbacklog-frames = 100\nswitching = true\n"
+      "lock-mac = true\nlcores = [3]\nbacklog-frames = 100\nswitching = false\n"
       "set-physaddr = false\nvlan = 7\nrate = \"1MB/s@20ms\"\nrate-to-guest = \"1MB/s@30ms\"\n");
   CHECK(config.lcores == std::vector<unsigned>{3});
   CHECK(config.memory == "pages");
@@ -95,7 +95,7 @@ TEST_CASE("every_key_of_the_daemon_is_read") {
   CHECK(config.defaults.lock_mac == true);
   CHECK(config.defaults.lcores == std::vector<unsigned>{3});
   CHECK(config.defaults.backlog_frames == 100u);
-  CHECK(config.defaults.switching == true);
+  CHECK(config.defaults.switching == false);
   CHECK(config.defaults.set_physaddr == false);
   CHECK(config.defaults.vlan == 7u);
   CHECK(config.defaults.rate == RateLimit{.bytes = 20'000, .interval_us = 20'000});
@@ -356,9 +356,7 @@ TEST_CASE("defaults_name_a_port_that_exists") {
         "dpdk-netback.toml:2: port 'c' is not in dpdk-netback.toml; there is no [[port]]");
 }
 
-TEST_CASE("defaults_refuse_what_is_not_built_yet_or_is_xls") {
-  CHECK(problem("[defaults]\nswitching = false\n") ==
-        "dpdk-netback.toml:2: 'switching' = false is not supported by this version");
+TEST_CASE("defaults_refuse_what_is_xls") {
   CHECK(problem("[defaults]\nscript = \"x\"\n") ==
         "dpdk-netback.toml:2: 'script' belongs in the xl file");
 }

@@ -12,6 +12,7 @@ struct CrewGuest {
   uint16_t worker = 0;
   bool filtered = true;
   uint16_t vlan = 0;
+  bool isolated = false;
 };
 
 class Crew : public Bench {
@@ -43,7 +44,8 @@ class Crew : public Bench {
                       .port = port.queue.port,
                       .mac = guests.back()->settings.mac,
                       .filtered = guest.filtered,
-                      .vlan = guest.vlan});
+                      .vlan = guest.vlan,
+                      .isolated = guest.isolated});
       post(guest.worker, AttachQueue{guests.back()->queue.get()});
     }
     use_table();

@@ -50,6 +50,15 @@ TestGuest& TestHost::add_guest_with_mac(const rte_ether_addr& mac, uint32_t port
   return attach({ports.at(port)->queue.port, true, mac, vlan}, 0);
 }
 
+TestGuest& TestHost::add_isolated(uint16_t vlan, bool filtered) {
+  const auto number = static_cast<uint8_t>(guests.size());
+  return attach({ports.at(0)->queue.port, filtered, {{2, 0, 0, 0, 0, number}}, vlan, true}, 0);
+}
+
+TestGuest& TestHost::add_isolated_with_mac(const rte_ether_addr& mac) {
+  return attach({ports.at(0)->queue.port, true, mac, 0, true}, 0);
+}
+
 TestGuest& TestHost::add_queue(TestGuest& first) {
   const auto number = static_cast<uint16_t>(guests.size());
   guests.push_back(std::make_unique<TestGuest>(number, static_cast<uint16_t>(7 + number)));
@@ -76,7 +85,8 @@ void TestHost::use_table(const std::vector<uint16_t>& without) {
                     .port = placements_[i].port,
                     .mac = placements_[i].mac,
                     .filtered = placements_[i].filtered,
-                    .vlan = placements_[i].vlan});
+                    .vlan = placements_[i].vlan,
+                    .isolated = placements_[i].isolated});
   }
   auto next = std::move(ForwardTable::make(port_queues, vifs)).value();
   mailbox.post({.sequence = 0, .what = UseTable{next.get()}});

@@ -31,6 +31,9 @@ class TestHost : public Bench {
   TestGuest& add_guest_on_vlan(uint16_t vlan, bool filtered = true);
   // The same, of the address of another: a guest migrating onto its own host.
   TestGuest& add_guest_with_mac(const rte_ether_addr& mac, uint32_t port = 0, uint16_t vlan = 0);
+  // The same on a VLAN of the first port or, 0, on that itself; isolated.
+  TestGuest& add_isolated(uint16_t vlan = 0, bool filtered = true);
+  TestGuest& add_isolated_with_mac(const rte_ether_addr& mac);
   // One queue more of a vif, with rings of its own.
   TestGuest& add_queue(TestGuest& first);
   // Makes and uses a table of everything but these vifs.
@@ -68,6 +71,7 @@ class TestHost : public Bench {
     bool filtered;
     rte_ether_addr mac;
     uint16_t vlan = 0;
+    bool isolated = false;
   };
   TestGuest& attach(const Placement& placement, uint32_t ring_start);
   std::vector<Placement> placements_;
