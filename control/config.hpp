@@ -38,11 +38,12 @@ struct VifConfig {
   std::optional<uint32_t> mtu;
   std::optional<RateLimit> rate;  // from the guest
   std::optional<RateLimit> rate_to_guest;
-  std::optional<uint32_t> vlan;  // 1 to 4094
-  std::optional<std::string> ip;
+  std::optional<uint32_t> vlan;   // 1 to 4094
+  std::optional<std::string> ip;  // addresses; ip_text
   std::optional<bool> rx_filter;
   std::optional<bool> set_physaddr;
   std::optional<bool> lock_mac;
+  std::optional<bool> lock_ip;
   std::optional<bool> switching;
   std::optional<std::vector<unsigned>> lcores;
   std::optional<uint32_t> backlog_frames;
@@ -103,13 +104,15 @@ struct EffectiveVif {
   Origin<bool> rx_filter;
   Origin<bool> set_physaddr;
   Origin<bool> lock_mac;
+  Origin<std::string> ip;  // that the guest may use; empty: all
+  Origin<bool> lock_ip;    // false: ip is for people
   Origin<bool> switching;  // false: it and the other vifs of its port do not reach each other
   Origin<uint32_t> backlog_frames;
   Origin<uint32_t> queues_max;
   Origin<std::vector<unsigned>> lcores;  // cpus, of which one serves it; empty: of all
   std::vector<std::string> warnings;     // one line each: what was asked for and is not done
 };
-// `xenstore` maps our directory's keys to values (mac, mtu, rate, nic, bridge, vlan,
+// `xenstore` maps our directory's keys to values (mac, mtu, rate, nic, bridge, vlan, ip,
 // SUNW-need-rx-filter, SUNW-need-set-physaddr); an absent key is not in it. Fails on a value that
 // cannot be: says which key, from where, and why. The port is the first given of: file nic,
 // xenstore nic, the port on xenstore's bridge, [defaults] nic.

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "control/config_vif.hpp"
+#include "control/ip_text.hpp"
 #include "control/quote.hpp"
 #include "control/rate_text.hpp"
 #include "lib/netif/netif.hpp"
@@ -124,6 +125,20 @@ Status read_vlan(const Keys& xenstore, std::optional<uint32_t>& vlan) {
   return read_number(xenstore, keys::vlan, 1, vlan_max, vlan);
 }
 
+// xl hands on what it is given, for the firewall rules of its scripts. Addresses that are asked for
+// and cannot be understood would be no lock.
+Result<Origin<std::string>> choose_ip(const VifConfig& file, const Keys& xenstore,
+                                      const VifConfig& defaults, bool locked) {
+  auto in_store = find(xenstore, keys::ip);
+  if (in_store == "") in_store.reset();
+  auto ip = pick(file.ip, in_store, defaults.ip, std::string());
+  if (!locked || ip.value.empty()) return ip;
+  if (const auto addresses = parse_addresses(ip.value); !addresses)
+    return Error{fmt::format("{} ip: {}", ip.from, addresses.error().message),
+                 "correct it, or set lock-ip = false"};
+  return ip;
+}
+
 }  // namespace
 
 std::string port_names(const std::vector<PortConfig>& ports) {
@@ -179,6 +194,9 @@ Result<EffectiveVif> effective_settings(const std::optional<VifConfig>& given,
   if (!rate) return rate.error();
 
   const std::optional<bool> no_truth;
+  const auto lock_ip = pick(file.lock_ip, no_truth, defaults.lock_ip, true);
+  auto ip = choose_ip(file, xenstore, defaults, lock_ip.value);
+  if (!ip) return ip.error();
   const std::optional<uint32_t> no_number;
   const std::optional<RateLimit> no_rate;
   return EffectiveVif{
@@ -192,6 +210,8 @@ Result<EffectiveVif> effective_settings(const std::optional<VifConfig>& given,
       .rx_filter = pick(file.rx_filter, store_filter, defaults.rx_filter, true),
       .set_physaddr = pick(file.set_physaddr, store_physaddr, defaults.set_physaddr, false),
       .lock_mac = pick(file.lock_mac, no_truth, defaults.lock_mac, false),
+      .ip = std::move(ip).value(),
+      .lock_ip = lock_ip,
       .switching = pick(file.switching, no_truth, defaults.switching, true),
       .backlog_frames =
           pick(file.backlog_frames, no_number, defaults.backlog_frames, limits::backlog_frames_max),

@@ -6,6 +6,7 @@
 #include <cctype>
 #include <filesystem>
 
+#include "control/ip_text.hpp"
 #include "control/quote.hpp"
 
 namespace netback {
@@ -48,6 +49,16 @@ void read_identity(TableReader& table, VifConfig& vif) {
                                            in_quotes(*text)));
     }
   }
+}
+
+// An ip that is for people may be anything.
+void read_ip(TableReader& table, VifConfig& vif) {
+  vif.ip = table.text("ip");
+  vif.lock_ip = table.truth("lock-ip");
+  if (!vif.ip || vif.lock_ip == false) return;
+  if (const auto addresses = parse_addresses(*vif.ip); !addresses)
+    table.problem_at("ip", fmt::format("'ip' {}; for people alone with lock-ip = false",
+                                       addresses.error().message));
 }
 
 template <class T>
@@ -114,7 +125,7 @@ VifConfig read_vif_file(const std::string& file, std::vector<Error>& errors) {
 void read_settings(TableReader& table, VifConfig& vif) {
   vif.nic = table.text("nic");
   vif.mtu = table.number("mtu", mtu_min, mtu_max);
-  vif.ip = table.text("ip");
+  read_ip(table, vif);
   vif.rx_filter = table.truth("rx-filter");
   vif.lock_mac = table.truth("lock-mac");
   vif.lcores = table.lcores("lcores");

@@ -24,6 +24,10 @@ Json vlan_json(const Origin<uint32_t>& vlan) {
   return {{"value", vlan.value == 0 ? Json(nullptr) : Json(vlan.value)}, {"from", vlan.from}};
 }
 
+Json ip_json(const Origin<std::string>& ip) {
+  return {{"value", ip.value.empty() ? Json(nullptr) : Json(ip.value)}, {"from", ip.from}};
+}
+
 Json settings_json(const EffectiveVif& settings) {
   return {{"nic", origin_json(settings.nic)},
           {"mac", origin_json(settings.mac)},
@@ -34,6 +38,8 @@ Json settings_json(const EffectiveVif& settings) {
           {"rx-filter", origin_json(settings.rx_filter)},
           {"set-physaddr", origin_json(settings.set_physaddr)},
           {"lock-mac", origin_json(settings.lock_mac)},
+          {"ip", ip_json(settings.ip)},
+          {"lock-ip", origin_json(settings.lock_ip)},
           {"switching", origin_json(settings.switching)},
           {"backlog-frames", origin_json(settings.backlog_frames)},
           {"queues-max", origin_json(settings.queues_max)},

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <map>
 
+#include "control/ip_text.hpp"
+
 namespace netback {
 namespace {
 
@@ -14,7 +16,7 @@ std::map<std::string, std::string> read_keys(const Store& store, const std::stri
   std::map<std::string, std::string> values;
   const auto there = store.directory(directory);  // few of them are
   for (const char* key : {keys::mac, keys::mtu, keys::rate, keys::nic, keys::bridge, keys::vlan,
-                          keys::need_rx_filter, keys::need_set_physaddr})
+                          keys::ip, keys::need_rx_filter, keys::need_set_physaddr})
     if (std::find(there.begin(), there.end(), key) != there.end())
       if (auto value = store.read(directory + "/" + key)) values[key] = *value;
   return values;
@@ -78,6 +80,12 @@ Result<VifPlan> plan_vif(const PlanSources& sources, const VifIdentity& identity
   plan.queue.frame_bytes_max = mtu + limits::ethernet_header_bytes;
   plan.queue.vlan = static_cast<uint16_t>(plan.settings.vlan.value);
   plan.queue.lock_mac = plan.settings.lock_mac.value;
+  if (plan.settings.lock_ip.value && !plan.settings.ip.value.empty()) {
+    const auto addresses = parse_addresses(plan.settings.ip.value);
+    if (!addresses) return addresses.error();
+    plan.queue.addresses =
+        std::make_shared<SourceAddresses>(Result(addresses).value(), plan.queue.mac);
+  }
   plan.queue.backlog_frames_max = plan.settings.backlog_frames.value;
   return plan;
 }

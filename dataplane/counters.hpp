@@ -37,6 +37,7 @@ namespace netback {
   X(from_guest_drop_bad_headers_frames, "checksum wanted for headers that are malformed")          \
   X(from_guest_drop_too_many_segments_frames, "GSO frames that stand for more than 256")           \
   X(from_guest_drop_source_address_frames, "source address is not the vif's (lock-mac)")           \
+  X(from_guest_drop_source_ip_frames, "IP or ARP as from an address not in ip, or neither")        \
   X(from_guest_drop_tagged_frames, "with a VLAN tag, from a vif that has a VLAN")                  \
   X(from_guest_drop_too_early_frames, "the port was not running")                                  \
   X(from_guest_drop_port_full_frames, "the port took no more frames")                              \

@@ -9,6 +9,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <span>
 
 #include "dataplane/counters.hpp"
@@ -17,6 +18,7 @@
 #include "dataplane/limits.hpp"
 #include "dataplane/multicast_groups.hpp"
 #include "dataplane/rate.hpp"
+#include "dataplane/source_addresses.hpp"
 #include "lib/dpdk/frame_pool.hpp"
 #include "lib/xen/ring.hpp"
 #include "lib/xen/staging_table.hpp"
@@ -36,6 +38,8 @@ struct VifSettings {
   bool takes_gso_tcpv4 = false;  // the guest's feature-gso-tcpv4, and what that needs
   bool takes_gso_tcpv6 = false;
   bool lock_mac = false;  // frames with another source address are dropped
+  // Frames that use other IP addresses are dropped; null: it may use all. The worker only reads it.
+  std::shared_ptr<const SourceAddresses> addresses = {};
   uint16_t vlan = 0;  // the guest's frames get this tag, and may have none; 0: they stay as sent
   uint32_t backlog_frames_max = limits::backlog_frames_max;
   uint32_t stall_ms = limits::stall_ms;

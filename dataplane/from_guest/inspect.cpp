@@ -23,7 +23,7 @@ QueueCounter inspect_gso(rte_mbuf* mbuf, const GuestFrame& frame, const VifSetti
 }
 
 // Sets the frame's flags; the verdict: from_guest_frames or a drop.
-QueueCounter inspect_frame(rte_mbuf* mbuf, const GuestFrame& frame, const VifSettings& settings) {
+QueueCounter inspect_headers(rte_mbuf* mbuf, const GuestFrame& frame, const VifSettings& settings) {
   const auto* ethernet = rte_pktmbuf_mtod(mbuf, const rte_ether_hdr*);
   if (settings.vlan != 0 && has_vlan_tag(mbuf)) [[unlikely]]
     return QueueCounter::from_guest_drop_tagged_frames;
@@ -40,6 +40,16 @@ QueueCounter inspect_frame(rte_mbuf* mbuf, const GuestFrame& frame, const VifSet
     set_checksum_state(mbuf, RTE_MBUF_F_RX_L4_CKSUM_GOOD);
   }
   return QueueCounter::from_guest_frames;
+}
+
+// The addresses come last: only now a frame that stands for several says how long it is.
+QueueCounter inspect_frame(rte_mbuf* mbuf, const GuestFrame& frame, const VifSettings& settings) {
+  const QueueCounter verdict = inspect_headers(mbuf, frame, settings);
+  if (settings.addresses == nullptr) [[likely]]
+    return verdict;
+  if (verdict == QueueCounter::from_guest_frames && !settings.addresses->allow(mbuf))
+    return QueueCounter::from_guest_drop_source_ip_frames;
+  return verdict;
 }
 
 // The sender's hash goes with the frame (frame.hpp). False: there is none, or of no algorithm or

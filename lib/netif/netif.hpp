@@ -97,6 +97,7 @@ inline constexpr char mtu[] = "mtu";
 inline constexpr char need_rx_filter[] = "SUNW-need-rx-filter";
 inline constexpr char need_set_physaddr[] = "SUNW-need-set-physaddr";
 inline constexpr char vlan[] = "vlan";
+inline constexpr char ip[] = "ip";
 // In the guest's directory, written by the guest.
 inline constexpr char tx_ring_ref[] = "tx-ring-ref";
 inline constexpr char rx_ring_ref[] = "rx-ring-ref";

@@ -112,10 +112,11 @@ class World {
   }
 
   // Bits: locks its address, offers no GSO, the other takes GSO of IPv4, of IPv6, takes no chains,
-  // has no time to take its backlog.
+  // has no time to take its backlog; locks its IP addresses.
   void set_vif(Script& script) {
     const uint32_t bits = script.number();
     guest_.settings.lock_mac = bits & 1;
+    guest_.settings.addresses = bits & 64 ? addresses_ : nullptr;
     guest_.settings.gso_tcpv4_offered = guest_.settings.gso_tcpv6_offered = (bits & 2) == 0;
     other_.settings.takes_gso_tcpv4 = bits & 4;
     other_.settings.takes_gso_tcpv6 = bits & 8;
@@ -250,6 +251,11 @@ class World {
  private:
   bool other_is_here_ = true;
   RateBudget to_other_rate_, from_this_rate_;
+  // Half of all that there are, of both kinds.
+  static constexpr AddressPrefix half_[] = {{.ipv6 = false, .bits = 1, .address = {}},
+                                            {.ipv6 = true, .bits = 1, .address = {}}};
+  const std::shared_ptr<const SourceAddresses> addresses_ =
+      std::make_shared<SourceAddresses>(half_, guest_.settings.mac);
   std::unique_ptr<const Hashing> hashing_;
   std::unique_ptr<ForwardTable> table_;
   std::vector<rte_mbuf*> held_;

@@ -1,7 +1,8 @@
-"""Vifs that share a port: some isolated, some on VLANs; what leaves in a capture."""
+"""Vifs that share a port: isolated, on VLANs, with addresses of their own."""
 
 from capture import frames_of
-from lab import config_of, scenario, until
+from lab import LabError, config_of, scenario, until
+from stacks import DOM0, PORT_TAP, Guest, address, address6, mac, start_dom0
 from traffic import G1, G2, G3, NOBODY
 from vlan import COUNT, TAG, send, write_file
 
@@ -91,3 +92,60 @@ def trunk(lab):
     lab.daemon = None
     left = [frame[12:16] for frame, _ in frames_of(written.read_bytes())]
     assert left == COUNT * [TAG[300]] + COUNT * [TAG[7]], left
+
+
+def no_answer(space, *words):
+    """None of three pings comes back."""
+    try:
+        space.run("busybox", *words[:1], "-c", 3, "-i", "0.05", "-W", 1, *words[1:])
+    except LabError as error:
+        assert "100% packet loss" in str(error), error
+    else:
+        raise AssertionError(f"{words} was answered")
+
+
+@scenario("addresses: a Linux guest has all of IP with those of its vif, and nothing with others",
+          daemon=False)
+def addresses(lab):
+    write_file(lab, "g1", mac(1), f'ip = "{address(1)} {address6(1)}"')
+    write_file(lab, "g2", mac(2), f'ip = "{address(3)}"', "lock-ip = false")
+    dom0 = start_dom0(lab)
+    guest = Guest(lab, 1)
+    assert lab.ctl("show", "g1.0")["settings"]["ip"] == {"value": f"{address(1)} {address6(1)}",
+                                                         "from": "vif file"}
+    dropped = "from_guest_drop_source_ip_frames"
+    for target in (address(DOM0), address6(DOM0)):
+        guest.ping(target, 20)
+    for target in (address(1), address6(1)):
+        dom0.ping(target, 20)
+    assert lab.count("g1", dropped) == 0
+    guest.run("ip", "address", "add", f"{address(77)}/24", "dev", "eth0")
+    guest.run("ip", "address", "add", f"{address6(77)}/64", "dev", "eth0", "nodad")
+    for ping, own, other, target in (("ping", address(1), address(77), address(DOM0)),
+                                     ("ping6", address6(1), address6(77), address6(DOM0))):
+        before = lab.count("g1", dropped)
+        no_answer(guest, ping, "-I", other, target)
+        assert lab.count("g1", dropped) > before
+        before = lab.count("g1", dropped)
+        no_answer(dom0, ping, other)  # nobody learns who has it
+        assert lab.count("g1", dropped) > before
+        assert "lladdr" not in dom0.run("ip", "neigh", "show", "to", other, "dev", PORT_TAP)
+        guest.run("busybox", ping, "-c", 2, "-i", "0.05", "-I", own, target)
+    guest.close()
+    Guest(lab, 2).ping(address(DOM0), 5)
+
+
+@scenario("addresses: xl's ip holds as well; one that is no address refuses its vif alone")
+def addresses_of_xl(lab):
+    for name, vif_mac, ip in (("g1", G1, "192.0.2.1 2001:db8::/64"), ("g2", G2, "192.0.2.300")):
+        lab.create(name)
+        lab.add_vif(name, vif_mac, ip=ip)
+    lab.create("g3", G3)
+    shown = lab.ctl("show", "g1.0")["settings"]["ip"]
+    assert shown == {"value": "192.0.2.1 2001:db8::/64", "from": "xenstore"}, shown
+    # Its frames are of no protocol that has addresses.
+    sent = lab.result(lab.pktgen("g1", "--count", COUNT, "send", "--to", NOBODY))
+    assert sent["sent"] == sent["errors"] == COUNT, sent
+    until(lambda: "refused" in {vif["state"] for vif in lab.ask("list")["vifs"]}, "g2 refused")
+    assert "xenstore ip: must be addresses like" in lab.log() and "192.0.2.300" in lab.log()
+    send(lab, "g3", NOBODY)

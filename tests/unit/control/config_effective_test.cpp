@@ -68,6 +68,8 @@ TEST_CASE("without_a_file_xenstore_and_what_is_built_in_hold") {
   check(vif.set_physaddr, false, "built in");
   check(vif.lock_mac, false, "built in");
   check(vif.switching, true, "built in");
+  check<std::string>(vif.ip, "", "built in");
+  check(vif.lock_ip, true, "built in");
   check(vif.backlog_frames, 512u, "built in");
   check(vif.queues_max, 8u, "built in");
   CHECK(vif.warnings.empty());
@@ -80,6 +82,8 @@ TEST_CASE("defaults_hold_before_what_is_built_in") {
   daemon.defaults.set_physaddr = true;
   daemon.defaults.lock_mac = true;
   daemon.defaults.switching = false;
+  daemon.defaults.ip = "192.0.2.1";
+  daemon.defaults.lock_ip = false;
   daemon.defaults.backlog_frames = 64;
   daemon.defaults.queues_max = 4;
   const EffectiveVif vif = settings(vif_file(), plain, daemon);
@@ -88,6 +92,8 @@ TEST_CASE("defaults_hold_before_what_is_built_in") {
   check(vif.set_physaddr, true, "defaults");
   check(vif.lock_mac, true, "defaults");
   check(vif.switching, false, "defaults");
+  check<std::string>(vif.ip, "192.0.2.1", "defaults");
+  check(vif.lock_ip, false, "defaults");
   check(vif.backlog_frames, 64u, "defaults");
   check(vif.queues_max, 4u, "defaults");
 }
@@ -111,6 +117,7 @@ TEST_CASE("the_vif_file_holds_before_all") {
   daemon.defaults.mtu = 1400;
   daemon.defaults.lock_mac = false;
   daemon.defaults.switching = true;
+  daemon.defaults.lock_ip = false;
   daemon.defaults.backlog_frames = 64;
   daemon.defaults.queues_max = 4;
   Keys keys = plain_with("mtu", "9000");
@@ -123,6 +130,8 @@ TEST_CASE("the_vif_file_holds_before_all") {
   file.set_physaddr = true;
   file.lock_mac = true;
   file.switching = false;
+  file.ip = "192.0.2.2";
+  file.lock_ip = true;
   file.backlog_frames = 5;
   file.queues_max = 2;
   const EffectiveVif vif = settings(file, keys, daemon);
@@ -132,8 +141,29 @@ TEST_CASE("the_vif_file_holds_before_all") {
   check(vif.set_physaddr, true, "vif file");
   check(vif.lock_mac, true, "vif file");
   check(vif.switching, false, "vif file");
+  check<std::string>(vif.ip, "192.0.2.2", "vif file");
+  check(vif.lock_ip, true, "vif file");
   check(vif.backlog_frames, 5u, "vif file");
   check(vif.queues_max, 2u, "vif file");
+}
+
+TEST_CASE("the_addresses_of_xenstore_are_checked_when_they_lock") {
+  check<std::string>(
+      settings(std::nullopt, plain_with("ip", "192.0.2.1 fe80::/10"), two_ports()).ip,
+      "192.0.2.1 fe80::/10", "xenstore");
+  check<std::string>(settings(std::nullopt, plain_with("ip", ""), two_ports()).ip, "", "built in");
+  CHECK(problem(std::nullopt, plain_with("ip", "example.org")) ==
+        "xenstore ip: must be addresses like \"192.0.2.1 2001:db8::1\" or prefixes like "
+        "\"192.0.2.0/28\", not \"example.org\"");
+  DaemonConfig free = two_ports();
+  free.defaults.lock_ip = false;
+  CHECK(problem(std::nullopt, plain_with("ip", "example.org"), free) == "accepted");
+  free.defaults.ip = "somewhere";
+  CHECK(problem(std::nullopt, plain, free) == "accepted");
+  free.defaults.lock_ip = true;
+  CHECK(problem(std::nullopt, plain, free) ==
+        "defaults ip: must be addresses like \"192.0.2.1 2001:db8::1\" or prefixes like "
+        "\"192.0.2.0/28\", not \"somewhere\"");
 }
 
 TEST_CASE("seed_S06_the_filter_key_is_a_number_and_absent_is_filtered") {

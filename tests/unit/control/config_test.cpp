@@ -68,7 +68,7 @@ TEST_CASE("every_key_of_the_daemon_is_read") {
       "[[port]]\nname = \"a\"\ndevice = \"net_null0\"\nmtu = 9000\nbridge = \"xenbr0\"\n"
       "[[port]]\nname = \"b\"\ndevice = \"net_null1\"\n"
       "[defaults]\nnic = \"b\"\nmtu = 1400\nip = \"192.0.2.1\"\nrx-filter = false\n"
-      "lock-mac = true\nlcores = [3]\nbacklog-frames = 100\nswitching = false\n"
+      "lock-mac = true\nlock-ip = false\nlcores = [3]\nbacklog-frames = 100\nswitching = false\n"
       "set-physaddr = false\nvlan = 7\nrate = \"1MB/s@20ms\"\nrate-to-guest = \"1MB/s@30ms\"\n");
   CHECK(config.lcores == std::vector<unsigned>{3});
   CHECK(config.memory == "pages");
@@ -93,6 +93,7 @@ TEST_CASE("every_key_of_the_daemon_is_read") {
   CHECK(config.defaults.ip == "192.0.2.1");
   CHECK(config.defaults.rx_filter == false);
   CHECK(config.defaults.lock_mac == true);
+  CHECK(config.defaults.lock_ip == false);
   CHECK(config.defaults.lcores == std::vector<unsigned>{3});
   CHECK(config.defaults.backlog_frames == 100u);
   CHECK(config.defaults.switching == false);

@@ -90,7 +90,7 @@ TEST_CASE("every_key_of_a_vif_is_read") {
       "mac = \"00:16:3E:AA:02:03\"\ndevid = 2\ndomain = \"guest1\"\n"
       "uuid = \"C0FFEE00-1234-5678-9abc-def012345678\"\n"
       "nic = \"host\"\nmtu = 9000\nip = \"192.0.2.1\"\nrx-filter = false\nset-physaddr = true\n"
-      "lock-mac = true\nswitching = false\nlcores = [2]\nbacklog-frames = 10\n"
+      "lock-mac = true\nlock-ip = true\nswitching = false\nlcores = [2]\nbacklog-frames = 10\n"
       "queues-max = 4\nvlan = 7\nrate = \"10Mb/s\"\nrate-to-guest = \"1MB/s@20ms\"\n");
   CHECK(vif.file.ends_with("/vif.d/a.toml"));
   CHECK(vif.error == "");
@@ -104,6 +104,7 @@ TEST_CASE("every_key_of_a_vif_is_read") {
   CHECK(vif.rx_filter == false);
   CHECK(vif.set_physaddr == true);
   CHECK(vif.lock_mac == true);
+  CHECK(vif.lock_ip == true);
   CHECK(vif.switching == false);
   CHECK(vif.lcores == std::vector<unsigned>{2});
   CHECK(vif.backlog_frames == 10u);
@@ -121,6 +122,8 @@ TEST_CASE("what_is_not_in_the_file_is_left_to_the_next_source") {
   CHECK_FALSE(vif.rx_filter);
   CHECK_FALSE(vif.set_physaddr);
   CHECK_FALSE(vif.lock_mac);
+  CHECK_FALSE(vif.ip);
+  CHECK_FALSE(vif.lock_ip);
   CHECK_FALSE(vif.switching);
   CHECK_FALSE(vif.lcores);
   CHECK_FALSE(vif.backlog_frames);
@@ -138,12 +141,13 @@ TEST_CASE("the_sample_is_accepted_as_it_is_and_with_every_key") {
   CHECK(vif.mtu == 1500u);
   CHECK(vif.rx_filter == true);
   CHECK(vif.lock_mac == false);
+  CHECK(vif.lock_ip == true);
   CHECK(vif.switching == true);
   CHECK(vif.backlog_frames == 512u);
   CHECK(vif.queues_max == 8u);
   for (const char* key : {"mac", "domain", "devid", "uuid", "nic", "mtu", "ip", "rx-filter",
-                          "lock-mac", "backlog-frames", "queues-max", "lcores", "switching",
-                          "set-physaddr", "vlan", "rate", "rate-to-guest"}) {
+                          "lock-mac", "lock-ip", "backlog-frames", "queues-max", "lcores",
+                          "switching", "set-physaddr", "vlan", "rate", "rate-to-guest"}) {
     INFO(key);
     CHECK(all.find("\n" + std::string(key) + " = ") != all.npos);
   }
@@ -154,6 +158,15 @@ TEST_CASE("xls_words_belong_in_the_xl_file") {
     CHECK(vif_problem(mac_line + key + " = \"x\"\n") ==
           "vif.d/a.toml:2: '" + key + "' belongs in the xl file");
   }
+}
+
+TEST_CASE("addresses_of_a_vif_file_are_checked_when_they_lock") {
+  const std::string bad = std::string(mac_line) + "ip = \"the mail server\"\n";
+  CHECK(vif_problem(bad) ==
+        "vif.d/a.toml:2: 'ip' must be addresses like \"192.0.2.1 2001:db8::1\" or prefixes like "
+        "\"192.0.2.0/28\", not \"the\"; for people alone with lock-ip = false");
+  CHECK(vif_problem(bad + "lock-ip = true\n") != "accepted");
+  CHECK(vif_problem(bad + "lock-ip = false\n") == "accepted");
 }
 
 TEST_CASE("a_vif_may_have_several_cpus_to_choose_from") {

@@ -86,6 +86,13 @@ const DropCase drop_cases[] = {
        h.guests[0]->put_frame(plain_frame(60), 1);
        send(h);
      }},
+    {Q::from_guest_drop_source_ip_frames,
+     [](TestHost& h) {
+       VifSettings& settings = h.guests[0]->settings;
+       settings.addresses =
+           std::make_shared<SourceAddresses>(std::span<AddressPrefix>(), settings.mac);
+       send_frame(h);
+     }},
     {Q::from_guest_drop_tagged_frames,
      [](TestHost& h) {
        h.guests[0]->settings.vlan = 7;
