@@ -111,7 +111,8 @@ def against_vhost_user(chosen, options, windows_min):
 def run(options):
     import modelled  # these use what is above
     import scale
-    everything = [*CASES, *scale.CASES, *modelled.CASES]
+    import shared
+    everything = [*CASES, *scale.CASES, *shared.CASES, *modelled.CASES]
     chosen = [name for name in everything
               if not options.case or any(part in name for part in options.case)]
     if not chosen:
@@ -120,7 +121,7 @@ def run(options):
     windows_min = CLASS_WINDOWS_MIN if options.windows > SMOKE_WINDOWS_MAX else 1
     rows = []
     for measure, cases in ((against_vhost_user, CASES), (scale.measure, scale.CASES),
-                           (modelled.measure, modelled.CASES)):
+                           (shared.measure, shared.CASES), (modelled.measure, modelled.CASES)):
         if not (mine := [name for name in chosen if name in cases]):
             continue
         for row in measure(mine, options, windows_min):

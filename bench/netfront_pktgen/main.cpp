@@ -47,7 +47,8 @@ struct TapOptions {
 
 void add_vif_options(CLI::App& app, FrontendOptions& frontend, uint32_t& vifs) {
   app.add_option("--devid", frontend.devid, "which of the guest's vifs")->capture_default_str();
-  app.add_option("--vifs", vifs, "so many, from that one on; with hold, and send without --count")
+  app.add_option("--vifs", vifs,
+                 "so many, from that one on; with hold, receive, and send without --count")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
   app.add_option("--queues", frontend.queues,
@@ -205,7 +206,8 @@ int refused(const Error& error) {
 }
 
 bool takes_many(const TrafficOptions& options) {
-  return options.verb == Verb::hold || (options.verb == Verb::send && options.count == 0);
+  return options.verb == Verb::hold || options.verb == Verb::receive ||
+         (options.verb == Verb::send && options.count == 0);
 }
 
 // Verbs that are done on each queue for itself. A TCP stream is one flow.
@@ -218,6 +220,8 @@ bool takes_queues(const TrafficOptions& options) {
 nlohmann::json run(GuestDevices& devices, const Frontends& frontends, const TrafficOptions& options,
                    Tap* tap) {
   if (options.verb == Verb::hold) return hold(devices, frontends, options, stopped);
+  if (frontends.size() > 1 && options.verb == Verb::receive)
+    return run_queues(frontends, options, stopped, "vifs");
   if (frontends.size() > 1) return send_by_turns(frontends, options, stopped);
   const auto& queues = frontends.front()->queues();
   if (queues.size() > 1) return run_queues(frontends, options, stopped);
@@ -252,7 +256,7 @@ int main(int argc, char** argv) {
   traffic_options.hash_key = frontend_options.hash_key;
   if (vifs > 1 && !(kind_of_lie.empty() && ask_options.requests.empty() && slot_words.empty() &&
                     takes_many(traffic_options))) {
-    fmt::print(stderr, "netfront-pktgen: --vifs goes with hold, and with send without --count\n");
+    fmt::print(stderr, "netfront-pktgen: --vifs goes with hold, receive, send without --count\n");
     return 2;
   }
   if (frontend_options.queues > 1 &&

@@ -60,7 +60,7 @@ nlohmann::json send_by_turns(const Frontends& frontends, const TrafficOptions& o
 }
 
 nlohmann::json run_queues(const Frontends& frontends, const TrafficOptions& options,
-                          const std::atomic<bool>& stopped) {
+                          const std::atomic<bool>& stopped, const char* kind) {
   const Traffics traffics = begin_all(frontends, options, stopped);
   const auto finished = [](const auto& traffic) { return traffic->finished(); };
   while (!std::ranges::all_of(traffics, finished)) {
@@ -69,7 +69,7 @@ nlohmann::json run_queues(const Frontends& frontends, const TrafficOptions& opti
     if (!moved && options.events) frontends.front()->wait(10);
   }
   for (const auto& traffic : traffics) traffic->wait_for_answers();
-  return results_of(traffics, "queues");
+  return results_of(traffics, kind);
 }
 
 nlohmann::json hold(GuestDevices& devices, const Frontends& frontends,

@@ -15,11 +15,11 @@ using Frontends = std::vector<std::unique_ptr<Frontend>>;
 nlohmann::json send_by_turns(const Frontends& frontends, const TrafficOptions& options,
                              const std::atomic<bool>& stopped);
 
-// Sends, receives, both or echoes on all queues of the one vif, until each is finished; a rate, a
-// count and the flows are each one's. The sums, and "queues": what each sent, had answered and
-// received.
+// Sends, receives, both or echoes on all queues of the one vif, or of each vif, until each is
+// finished; a rate, a count and the flows are each one's. The sums, and what each sent, had
+// answered and received, as `kind`.
 nlohmann::json run_queues(const Frontends& frontends, const TrafficOptions& options,
-                          const std::atomic<bool>& stopped);
+                          const std::atomic<bool>& stopped, const char* kind = "queues");
 
 // Takes what comes and posts its buffers anew, asleep meanwhile, until `stopped`.
 nlohmann::json hold(GuestDevices& devices, const Frontends& frontends,

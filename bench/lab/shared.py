@@ -1,0 +1,122 @@
+"""bench/compare lab, cases lab_shared_*: what other vifs on its port cost a frame. One vif alone is
+compared with several that share its traffic, by turns in one daemon, on the same two CPUs."""
+
+import struct
+import time
+
+from compare_lab import say
+from scale import ELSEWHERE, NODES, Windows
+from sides import CHECKOUT, GUEST_CPU, WARM_UP_S, WORKER_CPU
+
+from crowd import Crowd, mac
+from lab import Lab, until
+
+FIRST = 0x20000
+BUSY_MAX = 120  # of those have traffic: a domain's grants are for 127. The others are connected
+FAULTS_S = 0.02  # the daemon faults in the pages of a new vif, before its stream flows
+NUMBERED = 20  # frames to each vif, checked before
+# How many vifs share the port, and which way frames go.
+SHARED = {"second_vif": 2, "256_vifs": 256}
+CASES = {f"lab_shared_{name}_{way}": (vifs, way)
+         for name, vifs in SHARED.items() for way in ("from_guest", "to_guest")}
+RUN = 32  # frames of the port's to one vif before the next: what a driver gives at once
+LIBRARY = CHECKOUT / "build" / "release" / "bench" / "wire_source.so"
+BELOW = ["sh", "-c", 'export WIRE_SOURCE="$1" LD_PRELOAD="$LD_PRELOAD $0"; shift; exec "$@"',
+         LIBRARY]
+CONFIG = """
+lcores = [{worker}]
+memory = "pages"
+spin-us = "always"
+wait-for-hotplug = false
+log-level = "warn"
+
+[[port]]
+name = "null"
+device = "net_null0,size=60,no-rx={no_rx}"
+
+[defaults]
+nic = "null"
+"""
+
+
+class Shared(Lab):
+    """A daemon whose port brings frames for vifs, or none; a domain with so many of them."""
+
+    def __init__(self, vifs, way):
+        super().__init__("--entries", 20 * vifs + NODES)
+        self.busy, self.way = min(vifs, BUSY_MAX), way
+        self.others = vifs - self.busy
+
+    def __enter__(self):
+        super().__enter__()
+        self.source = self.directory / "wire_source"
+        self.bring(1)
+        self.configure(CONFIG.format(worker=WORKER_CPU, no_rx=int(self.way == "from_guest")))
+        self.start_daemon([*BELOW, self.source] if self.way == "to_guest" else ())
+        self.create("busy")
+        self.tool("vif", "add", "busy", "--count", self.busy, f"mac={mac(FIRST)}")
+        self.others = self.others and Crowd(self, self.others, FIRST + self.busy)
+        return self
+
+    def bring(self, vifs):
+        """The port's frames are for so many vifs."""
+        with open(self.source, "r+b" if self.source.exists() else "wb", buffering=0) as file:
+            file.write(struct.pack("III", FIRST, vifs, RUN))
+
+    def shared_window(self, seconds):
+        """Frames per second of all vifs."""
+        if not self.others:
+            return self.window(self.busy, seconds)
+        self.others.connect()
+        value = self.window(self.busy, seconds, self.others.count)
+        if any(found["faults"] for found in self.others.disconnect()):
+            raise RuntimeError("the vifs without traffic found faults")
+        return value
+
+    def window(self, vifs, seconds, beside=0):
+        """Frames per second of so many vifs; as many are connected beside them."""
+        if self.way == "from_guest":
+            guest = self.pktgen("busy", "--vifs", vifs, "send", "--to", ELSEWHERE, pin=GUEST_CPU)
+        else:
+            guest = self.pktgen("busy", "--vifs", vifs, "receive", pin=GUEST_CPU)
+            self.bring(vifs)
+        time.sleep(WARM_UP_S + FAULTS_S * vifs)
+        began, first = time.monotonic(), self.count_all(f"{self.way}_frames")
+        time.sleep(seconds)
+        ended, last = time.monotonic(), self.count_all(f"{self.way}_frames")
+        found = self.stop(guest)
+        if found["faults"] != 0:
+            raise RuntimeError(f"netfront-pktgen found faults: {found}")
+        until(lambda: self.ctl("info")["vifs_connected"] == beside, "the vifs are gone")
+        return (last - first) / (ended - began)
+
+
+def numbered_frames(vifs):
+    """Numbered frames by turns to each of these vifs from another: all arrive intact."""
+    with Shared(vifs, "from_guest") as lab:
+        lab.create("sender", mac(FIRST - 1))
+        receiver = lab.pktgen("busy", "--vifs", vifs, "--numbered", "receive", pin=GUEST_CPU)
+        sent = lab.result(lab.pktgen(
+            "sender", "--numbered", "--count", NUMBERED * vifs, "send", "--rate", 20_000, "--to",
+            ",".join(mac(FIRST + number) for number in range(vifs)), pin=GUEST_CPU))
+        until(lambda: lab.count("busy", "to_guest_frames") == NUMBERED * vifs, "the last frames")
+        found = lab.stop(receiver)
+        lab.drain_daemon()
+    each = {vif["received"] for vif in found["vifs"]}
+    if sent["faults"] or found["faults"] or each != {NUMBERED}:
+        raise RuntimeError(f"numbered frames to {vifs} vifs: {sent}, {found}")
+    return f"{NUMBERED} numbered frames to each of {vifs} vifs arrived intact and in order"
+
+
+def measure(chosen, options, windows_min):
+    """The rows of the chosen cases, as they come."""
+    for case in chosen:
+        vifs, way = CASES[case]
+        say(f"{case}: {numbered_frames(min(vifs, BUSY_MAX))}")
+        with Shared(vifs, way) as lab:
+            windows = Windows(case, "shared", "alone")
+            for _ in range(options.windows):
+                windows.add("alone", lab.window(1, options.seconds))
+                windows.add("shared", lab.shared_window(options.seconds))
+            yield from windows.rows(windows_min, vifs=vifs, with_traffic=min(vifs, BUSY_MAX))
+            lab.drain_daemon()
