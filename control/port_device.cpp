@@ -30,7 +30,8 @@ constexpr std::array known_drivers = {
                  .kernel_tap = true,
                  .receive_interrupt = true,
                  .segments = true,
-                 .gives_large = true},
+                 .gives_large = true,
+                 .wakes_thread = true},
     // Truncates in silence what is longer than its ring's frames; says that it takes 1,518 bytes,
     // whatever they are. No checksums.
     DriverQuirks{.driver = "net_af_packet",

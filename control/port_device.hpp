@@ -24,6 +24,7 @@ struct DriverQuirks {
   bool keeps_buffers = false;       // those in its rings are lost when it is closed
   bool segments = false;            // TSO when dev_info says so, IPv4 and IPv6; false: it lies
   bool gives_large = false;         // hands out what the kernel has not cut (LRO), checksums blank
+  bool wakes_thread = false;        // of the kernel, to take what is sent
 };
 
 struct PortDevice {

@@ -73,12 +73,13 @@ inline bool longer_than(const rte_mbuf* frame, uint32_t bytes_max) {
   return !vlan_tagged(frame) || bytes > bytes_max + limits::vlan_tag_bytes;
 }
 
-// Who holds a batch owns its frames: by the turn's end each has moved on or was dropped.
-struct FrameBatch {
+// Who holds a batch owns its frames: each moves on or is dropped.
+template <uint32_t frames_max>
+struct FrameBatchOf {
   uint32_t count = 0;
-  std::array<rte_mbuf*, limits::frame_batch_max> mbufs;
+  std::array<rte_mbuf*, frames_max> mbufs;
 
-  uint32_t room() const { return limits::frame_batch_max - count; }
+  uint32_t room() const { return frames_max - count; }
   void push(rte_mbuf* frame) { push({&frame, 1}); }
   void push(std::span<rte_mbuf* const> frames) {
     NETBACK_CHECK(frames.size() <= room());
@@ -86,6 +87,9 @@ struct FrameBatch {
     count += static_cast<uint32_t>(frames.size());
   }
 };
+
+// Of one turn: at its end it is empty.
+using FrameBatch = FrameBatchOf<limits::frame_batch_max>;
 
 // The one way for a frame to end that did not arrive.
 template <class Counter>

@@ -126,6 +126,7 @@ struct GuestQueue {
   uint32_t debt_slots = 0;
   uint64_t gathers_until = 0;       // TSC; 0: waits for no group
   bool answered_this_turn = false;  // between the answers and their publication
+  bool large_this_turn = false;     // those are of large frames
   bool quarantined = false;
   bool hot = false;            // listed in the worker's hot queues
   bool in_backlogged = false;  // listed in the worker's queues with a backlog

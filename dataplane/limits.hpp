@@ -44,6 +44,9 @@ inline constexpr uint32_t run_segments_max = 512;
 static_assert(run_segments_max >= segments_max);
 // Answers written and not yet published, to save notifications.
 inline constexpr uint32_t held_answers_max = 64;
+// Of a guest whose frames take so many slots each they are published at once: its TCP lets only a
+// few such frames be unanswered (Linux's TSQ: two, or what a millisecond sends).
+inline constexpr uint32_t large_frame_slots = 4;
 
 // One turn, to guests.
 inline constexpr uint32_t vif_to_guest_slots_max = 128;  // of all its queues
@@ -56,6 +59,10 @@ inline constexpr uint32_t ports_max = 32;            // RTE_MAX_ETHPORTS of Debi
 inline constexpr uint32_t crossing_ring_frames = 512;
 inline constexpr uint32_t turn_crossings_max = 128;
 inline constexpr uint32_t workers_max = 32;  // there is a ring of 8 KiB for each ordered pair
+// To a port that wakes another thread for each burst, a stream's frames go together: so many, or
+// those of so many turns.
+inline constexpr uint32_t held_frames_max = 64;
+inline constexpr uint32_t held_turns_max = 8;
 inline constexpr uint32_t vifs_max = 4096;
 // Of one vif: as many as Linux's backend offers at most by default. Each takes two ring pages, two
 // event channels and sizeof(GuestQueue), 5 KiB.
@@ -64,7 +71,9 @@ inline constexpr uint32_t queues_max = vifs_max * vif_queues_max;
 static_assert(ports_max + queues_max <= UINT16_MAX, "mbuf->port names a port or a queue");
 inline constexpr uint32_t frame_batch_max = 256;  // what passes through forward at once
 static_assert(frame_batch_max >= turn_slots_max + port_burst_frames * port_bursts_per_turn);
-static_assert(frame_batch_max >= turn_slots_max + turn_crossings_max, "what a turn sends a port");
+// What a port holds and what a turn sends it.
+inline constexpr uint32_t outgoing_frames_max =
+    held_frames_max + turn_slots_max + turn_crossings_max;
 
 // Of one vif: as many as Linux keeps (drivers/net/xen-netback XEN_NETBK_MCAST_MAX).
 inline constexpr uint32_t multicast_groups_max = 64;

@@ -63,7 +63,8 @@ bool Worker::turn() {
   forward(*table_, frames_, pool_, backlogged_, now, crossing_);
   if (crossing_ != nullptr)
     arrived |= forward_crossed(*table_, *crossing_, pool_, backlogged_, now, counters_);
-  port::transmit(ports_, *table_, pool_);
+  const bool stream = from_guest_.slot_count >= limits::streaming_slots_min;
+  arrived |= port::transmit(ports_, *table_, pool_, stream);
 
   to_guest::copy(backlogged_, to_guest_, grants_, counters_);
   to_guest::respond(to_guest_, backlogged_, events_, now);
@@ -75,6 +76,9 @@ bool Worker::turn() {
 }
 
 void Worker::take_commands() {
+  if (!mailbox_.has_commands()) return;
+  // What ports hold belongs to the table and the queues as they are.
+  if (table_ != nullptr) port::transmit(ports_, *table_, pool_);
   Command command;
   for (uint32_t i = 0; i < limits::commands_per_turn && mailbox_.next_command(command); ++i)
     if (apply(command)) mailbox_.report(Acked{command.sequence});

@@ -71,12 +71,16 @@ void respond(FromGuestBatch& batch, std::vector<GuestQueue*>& holding, EventChan
     if (run.queue->from_guest.unpublished() == 0) holding.push_back(run.queue);
     answer_run(run, batch);
     run.queue->answered_this_turn = true;
+    run.queue->large_this_turn =
+        run.taken_slots >= uint32_t{run.frame_count} * limits::large_frame_slots;
   }
   std::erase_if(holding, [&](GuestQueue* queue) {
     const bool more_comes =
         queue->answered_this_turn || (queue->gathers_until != 0 && queue->takes_frames());
-    const bool held = more_comes && queue->from_guest.unpublished() < limits::held_answers_max;
+    const bool held = more_comes && !queue->large_this_turn &&
+                      queue->from_guest.unpublished() < limits::held_answers_max;
     queue->answered_this_turn = false;
+    queue->large_this_turn = false;
     if (!held) publish(*queue, events);
     return !held;
   });

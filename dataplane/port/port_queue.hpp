@@ -18,6 +18,7 @@ struct PortCapabilities {
   uint32_t segmented_buffers_max = UINT16_MAX;  // mbufs of a frame that it is to cut
   bool receives = true;             // false: it never hands out a frame, so no need to look
   bool large_buffers = false;       // it receives into them
+  bool wakes_thread = false;        // each burst wakes a thread of somebody else's
   uint32_t frame_bytes_max = 1514;  // untagged; a VLAN tag may add 4
 };
 
@@ -37,7 +38,8 @@ struct PortQueue {
   std::atomic<bool> running = false;
 
   // The worker's while attached.
-  FrameBatch outgoing = {};
+  FrameBatchOf<limits::outgoing_frames_max> outgoing = {};
+  uint32_t held_turns = 0;  // in a row that left something in it
 
   // The worker writes, anyone reads.
   PortCounters counters = {};

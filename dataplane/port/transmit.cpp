@@ -124,7 +124,7 @@ class Sending {
 };
 
 void transmit_port(PortQueue& port, const ForwardTable& table, FramePool& pool) {
-  FrameBatch& batch = port.outgoing;
+  auto& batch = port.outgoing;
   const std::span frames(batch.mbufs.data(), batch.count);
   batch.count = 0;
   if (port.running.load(std::memory_order_acquire)) [[likely]]
@@ -133,11 +133,28 @@ void transmit_port(PortQueue& port, const ForwardTable& table, FramePool& pool) 
     drop_of_vif(frame, port, table, QueueCounter::from_guest_drop_too_early_frames);
 }
 
+// Of a port that does not run nothing but that may be looked at.
+bool holds(PortQueue& port, bool stream) {
+  const bool held = stream && port.running.load(std::memory_order_acquire) &&
+                    port.can.wakes_thread && port.outgoing.count < limits::held_frames_max &&
+                    port.held_turns < limits::held_turns_max;
+  port.held_turns = held ? port.held_turns + 1 : 0;
+  return held;
+}
+
 }  // namespace
 
-void transmit(std::span<PortQueue* const> ports, const ForwardTable& table, FramePool& pool) {
-  for (PortQueue* port : ports)
-    if (port->outgoing.count > 0) transmit_port(*port, table, pool);
+bool transmit(std::span<PortQueue* const> ports, const ForwardTable& table, FramePool& pool,
+              bool stream) {
+  bool held = false;
+  for (PortQueue* port : ports) {
+    if (port->outgoing.count == 0) continue;
+    if (holds(*port, stream))
+      held = true;
+    else
+      transmit_port(*port, table, pool);
+  }
+  return held;
 }
 
 }  // namespace netback::port

@@ -46,6 +46,13 @@ TEST_CASE("port_device_name_and_arguments_are_split") {
   CHECK(root.check("net_ring0").value().arguments.empty());
 }
 
+TEST_CASE("port_device_only_virtio_user_wakes_a_thread_for_each_burst") {
+  const Root root;
+  root.file("run/vhost.sock");
+  CHECK(root.check("net_virtio_user0,path=/run/vhost.sock").value().quirks->wakes_thread);
+  CHECK_FALSE(root.check("net_null0").value().quirks->wakes_thread);
+}
+
 TEST_CASE("port_device_a_null_port_does_not_make_frames_of_its_own_unless_told_to") {
   const Root root;
   CHECK(root.check("net_null0").value().arguments == "no-rx=1");

@@ -195,3 +195,47 @@ TEST_CASE("transmit: a chain that no buffer holds, or no buffer for it, is dropp
   CHECK(t.guest.count(QueueCounter::from_guest_drop_no_buffer_frames) == 2);
   CHECK(t.port.sent_bytes().empty());
 }
+
+TEST_CASE("transmit: a port that wakes a thread gets the frames of a stream's turns together") {
+  Transmitting t;
+  PortQueue* const ports[] = {&t.port.queue};
+  t.queue(plain_frame(60, 1));
+  CHECK_FALSE(port::transmit(ports, *t.table, *t.pool, true));  // wakes nobody: at once
+  CHECK(t.port.sent_bytes().size() == 1);
+  t.port.queue.can.wakes_thread = true;
+  CHECK_FALSE(port::transmit(ports, *t.table, *t.pool, true));  // nothing to hold
+  t.queue(plain_frame(60, 2));
+  CHECK(port::transmit(ports, *t.table, *t.pool, true));
+  t.queue(plain_frame(60, 3));
+  CHECK(port::transmit(ports, *t.table, *t.pool, true));
+  CHECK(t.port.sent_bytes().empty());
+  CHECK_FALSE(port::transmit(ports, *t.table, *t.pool, false));  // the stream pauses
+  CHECK(t.port.sent_bytes() == std::vector<Bytes>{plain_frame(60, 2), plain_frame(60, 3)});
+  CHECK(t.port.count(PortCounter::port_sent_bursts) == 2);
+}
+
+TEST_CASE("transmit: a port holds the frames of eight turns at most, each time anew") {
+  Transmitting t;
+  t.port.queue.can.wakes_thread = true;
+  PortQueue* const ports[] = {&t.port.queue};
+  for (int stream = 0; stream < 2; ++stream) {
+    for (uint8_t turn = 0; turn < 8; ++turn) {
+      t.queue(plain_frame(60, turn));
+      CHECK(port::transmit(ports, *t.table, *t.pool, true));
+    }
+    t.queue(plain_frame(60, 8));
+    CHECK_FALSE(port::transmit(ports, *t.table, *t.pool, true));
+    CHECK(t.port.sent_bytes().size() == 9);
+  }
+}
+
+TEST_CASE("transmit: a port holds fewer than 64 frames, whatever a turn adds") {
+  Transmitting t;
+  t.port.queue.can.wakes_thread = true;
+  PortQueue* const ports[] = {&t.port.queue};
+  for (uint8_t i = 0; i < 63; ++i) t.queue(plain_frame(60, i));
+  CHECK(port::transmit(ports, *t.table, *t.pool, true));
+  for (int i = 0; i < 256; ++i) t.queue(plain_frame(60));  // the most that a turn sends a port
+  CHECK_FALSE(port::transmit(ports, *t.table, *t.pool, true));
+  CHECK(t.port.sent_bytes().size() == 63 + 256);
+}
