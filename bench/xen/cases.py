@@ -5,7 +5,8 @@ import json
 import re
 import time
 
-from place import FAR, FAR_MAC, GUEST, GUEST_ADDRESS, HOST_ADDRESS, MACS, POLL_BYTES, POLLER
+from place import (FAR, FAR_MAC, GUEST, GUEST_ADDRESS, HOST_ADDRESS, MACS, PEER, PEER_ADDRESS,
+                   POLL_BYTES, POLLER)
 
 WARM_UP_S = 1.5
 
@@ -83,10 +84,9 @@ class Tcp(OneRow):
     """One TCP stream; MiB/s as its sender saw it."""
     unit = "MiB/s"
     better = "more"
-    way = "bridge"
 
-    def __init__(self, sender, receiver, target):
-        self.sender, self.receiver, self.target = sender, receiver, target
+    def __init__(self, sender, receiver, target, way="bridge"):
+        self.sender, self.receiver, self.target, self.way = sender, receiver, target, way
 
     def window(self, side, seconds):
         host = side.host
@@ -164,6 +164,7 @@ CASES = {
     f"xen_poll_from_guest_{POLL_BYTES}_copied": Poll("poll", "send", "sent", False),
     f"xen_poll_to_guest_{POLL_BYTES}": Poll("poll_source", "receive", "received", True),
     f"xen_poll_to_guest_{POLL_BYTES}_copied": Poll("poll_source", "receive", "received", False),
+    "xen_guest_to_guest": Tcp(GUEST, PEER, PEER_ADDRESS, "pair"),
 }
 # Beside which case the ceiling is measured, and the ceiling's own name.
 CEILINGS = {"xen_from_guest_60": "xen_ceiling_from_guest_60"}

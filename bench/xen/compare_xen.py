@@ -8,7 +8,7 @@ import time
 import report
 from cases import CASES, CEILINGS, STAGING
 from host import HostError, XenHost
-from place import FAR, FAR_MAC, GUEST, POLLER
+from place import FAR, FAR_MAC, GUEST, PEER, POLLER
 from netback import POLLER_RAMDISK
 from sides import Ceiling, Linux, Ours, make_network, overlay
 
@@ -86,6 +86,8 @@ def turn(side, group, seconds):
         # A poller's vif is gone with its counters: it says itself what it sent.
         check_all_arrived(stats, sum(case.frames for _, case in group) if way == "poll" else
                           sum(v["from_guest_frames"] for v in stats["vifs"]))
+    if isinstance(side, Ours) and way == "pair":
+        check_none_left(side.counters())
     side.detach(way)
     side.stop()
     return figures, counters
@@ -96,6 +98,14 @@ def check_all_arrived(stats, frames):
     sent = sum(p["driver_sent_frames"] for p in stats["ports"] if p["port"] == "null")
     if frames != sent or frames == 0:
         raise HostError(f"{frames} frames from the guest, but the null port took {sent}")
+
+
+def check_none_left(stats):
+    """What one guest says to another is not sent out of the port that both are on."""
+    said = sum(v["from_guest_bytes"] for v in stats["vifs"])
+    left = sum(p["port_sent_bytes"] for p in stats["ports"])
+    if left > said / 100 or said == 0:
+        raise HostError(f"of {said} bytes between guests {left} went out of the port")
 
 
 def measure_group(host, group, sides, options):
@@ -146,10 +156,13 @@ def staging_rows(values):
 def run(options):
     cases = chosen(options.case)
     rows = []
-    say("booting Xen with dom0 and one guest, one vCPU each, pinned apart")
-    with XenHost("compare", overlay=overlay(BUILD), dom0_vcpus=1, pin_dom0=True) as host:
+    say("booting Xen with dom0 and guests, one vCPU each, dom0 and guests pinned apart")
+    with XenHost("compare", overlay=overlay(BUILD), memory=2304, dom0_vcpus=1,
+                 pin_dom0=True) as host:
         # Room for a run: Linux 6.1's netfront loses 1 MiB at each detach, whoever the backend is.
         host.create_guest(GUEST, cpus="1", memory=512)
+        if any(case.way == "pair" for case in cases.values()):
+            host.create_guest(PEER, cpus="1", memory=160)
         if any(case.way.startswith("poll") for case in cases.values()):
             host.create_guest(POLLER, cpus="1", memory=192, ramdisk=POLLER_RAMDISK)
         make_network(host)

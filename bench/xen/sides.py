@@ -2,19 +2,24 @@
 
 The guests stay; a vif is detached from one side and attached to the other. Ways for frames:
 "discard" (they die at once: Linux's vif up and on no bridge, ours into net_null) and "bridge" (both
-end on the same bridge, with a veth whose far end counts and sends). A second guest polls its vif
-with netfront-pktgen: "poll", where frames die as in "discard", and "poll_source", where each side
-sends to it from the nearest source that it has: the kernel's pktgen on Linux's vif, net_null on
-ours.
+end on the same bridge, with a veth whose far end counts and sends); in "pair" a second guest is on
+that bridge, or port, as well. Another guest polls its vif with netfront-pktgen: "poll", where
+frames die as in "discard", and "poll_source", where each side sends to it from the nearest source
+that it has: the kernel's pktgen on Linux's vif, net_null on ours.
 """
 
 import netback
 from cases import pktgen_start, pktgen_stop
 from host import HostError
 from kernel_netback import BRIDGE
-from place import FAR, FAR_MAC, GUEST, GUEST_ADDRESS, MACS, POLL_BYTES, POLLER
+from place import (FAR, FAR_MAC, GUEST, GUEST_ADDRESS, MACS, PEER, PEER_ADDRESS, POLL_BYTES,
+                   POLLER)
 
-GUESTS = {"discard": GUEST, "bridge": GUEST, "poll": POLLER, "poll_source": POLLER}
+# Of each way: the guests that have a vif, and which of MACS.
+VIFS = {"discard": [(GUEST, "discard")], "bridge": [(GUEST, "bridge")],
+        "pair": [(GUEST, "bridge"), (PEER, "peer")],
+        "poll": [(POLLER, "poll")], "poll_source": [(POLLER, "poll_source")]}
+ADDRESSES = {GUEST: GUEST_ADDRESS, PEER: PEER_ADDRESS}
 PRELOAD = "/usr/lib/netback-bench/no_copy.so"
 
 CONFIG = f"""
@@ -81,19 +86,19 @@ class Side:
         self.host = host
 
     def attach(self, way):
-        words = f"mac={MACS[way]} bridge={BRIDGE} script={self.script(way)}"
-        self.host.run("dom0", f"xl network-attach {GUESTS[way]} {words}", 60)
-        if GUESTS[way] == POLLER:
-            return
-        self.host.run(GUEST, "until ip link set eth0 up 2>/dev/null; do sleep 0.1; done; "
-                             f"ip addr add {GUEST_ADDRESS}/24 dev eth0; "
-                             "until [ $(cat /sys/class/net/eth0/carrier) = 1 ]; "
-                             "do sleep 0.1; done", 30)
+        for guest, mac in VIFS[way]:
+            words = f"mac={MACS[mac]} bridge={BRIDGE} script={self.script(way)}"
+            self.host.run("dom0", f"xl network-attach {guest} {words}", 60)
+            if guest in ADDRESSES:
+                self.host.run(guest, "until ip link set eth0 up 2>/dev/null; do sleep 0.1; done; "
+                                     f"ip addr add {ADDRESSES[guest]}/24 dev eth0; "
+                                     "until [ $(cat /sys/class/net/eth0/carrier) = 1 ]; "
+                                     "do sleep 0.1; done", 30)
 
     def detach(self, way):
-        guest = GUESTS[way]
-        self.host.run("dom0", f"xl network-detach {guest} {self.devid(guest)}", 60)
-        self.host.run(guest, "while [ -e /sys/class/net/eth0 ]; do sleep 0.1; done", 30)
+        for guest, _ in VIFS[way]:
+            self.host.run("dom0", f"xl network-detach {guest} {self.devid(guest)}", 60)
+            self.host.run(guest, "while [ -e /sys/class/net/eth0 ]; do sleep 0.1; done", 30)
 
     def devid(self, guest):
         lines = self.host.run("dom0", f"xl network-list {guest}").splitlines()
@@ -113,7 +118,7 @@ class Linux(Side):
         self.host.run("dom0", "modprobe -r xen-netback")
 
     def script(self, way):
-        return "vif-bridge" if way == "bridge" else "vif-up"
+        return "vif-bridge" if way in ("bridge", "pair") else "vif-up"
 
     def start_source(self):
         device = f"vif{self.host.guests[POLLER].domid}.{self.devid(POLLER)}"
