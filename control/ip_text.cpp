@@ -26,6 +26,9 @@ std::optional<AddressPrefix> parse_prefix(std::string_view word) {
   const auto bits = parse_number<uint8_t>(word.substr(slash + 1));
   if (!bits || *bits > prefix.bits) return {};
   prefix.bits = *bits;
+  // An address with the length of its network's prefix would stand for all of that network.
+  for (int bit = prefix.bits; bit < (prefix.ipv6 ? 128 : 32); ++bit)
+    if (prefix.address[static_cast<size_t>(bit / 8)] & (0x80 >> bit % 8)) return {};
   return prefix;
 }
 

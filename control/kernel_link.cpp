@@ -89,6 +89,11 @@ bool tap_is_busy(const std::string& name) {
   return busy;
 }
 
+bool interface_is_there(unsigned index) {
+  char name[IF_NAMESIZE];
+  return if_indextoname(index, name) != nullptr || errno != ENXIO;
+}
+
 bool interface_is_running(const std::string& name) {
   ifreq request = request_for(name);
   return !interface_ioctl(SIOCGIFFLAGS, request) || (request.ifr_flags & IFF_RUNNING) != 0;

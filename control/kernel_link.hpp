@@ -17,6 +17,8 @@ std::string interface_bridge(const std::string& name);
 // Whether another process holds this tap. Only for names that exist.
 bool tap_is_busy(const std::string& name);
 
+// Whether the interface of this index is there, by whatever name; also when nobody can say.
+bool interface_is_there(unsigned index);
 // Whether it is up and has a link; also when nobody can say.
 bool interface_is_running(const std::string& name);
 // The other end of the veth pair that `name` is an end of, if it sends without checksums, for a

@@ -244,7 +244,7 @@ void Port::end_device() {
 
 bool Port::vanished() const {
   return rte_eth_dev_is_removed(queue_->device) == 1 ||
-         (interface_ != 0 && if_nametoindex(device_.iface.c_str()) != interface_);
+         (interface_ != 0 && !interface_is_there(interface_));
 }
 
 bool Port::can_come_back() const {
@@ -287,10 +287,11 @@ std::string Port::mac() const {
 
 Port::DriverCounts Port::driver_counts() const {
   rte_eth_stats counts{};
-  if (!probed_ || rte_eth_stats_get(queue_->device, &counts) != 0) return counts_before_;
+  if (!probed_ || rte_eth_stats_get(queue_->device, &counts) != 0) return counts_seen_;
   const DriverCounts& before = counts_before_;
-  return {before.received_frames + counts.ipackets, before.sent_frames + counts.opackets,
-          before.missed_frames + counts.imissed, before.failed_frames + counts.oerrors};
+  counts_seen_ = {before.received_frames + counts.ipackets, before.sent_frames + counts.opackets,
+                  before.missed_frames + counts.imissed, before.failed_frames + counts.oerrors};
+  return counts_seen_;
 }
 
 bool Port::update_link() {

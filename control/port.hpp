@@ -83,6 +83,7 @@ class Port {
   std::unique_ptr<PortQueue> queue_;           // once probed
   std::unique_ptr<FilterProgrammer> filters_;  // once started
   DriverCounts counts_before_ = {};            // of devices that have gone
+  mutable DriverCounts counts_seen_ = {};      // with these, when they could be read last
   unsigned interface_ = 0;                     // the kernel's index of what it was opened on, or 0
   bool probed_ = false;
   bool started_ = false;

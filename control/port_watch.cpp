@@ -48,8 +48,13 @@ void PortWatch::lose(Port& port) {
 // once for each time that it has gone.
 bool PortWatch::try_again(Absent& absent) {
   Port& port = *absent.port;
-  if (!absent.let_go || Loop::Clock::now() < absent.next_attempt || !port.can_come_back())
+  if (!absent.let_go) return false;
+  if (!port.can_come_back()) {
+    absent.wait = look_interval;  // of the next that is there
+    absent.next_attempt = {};
     return false;
+  }
+  if (Loop::Clock::now() < absent.next_attempt) return false;
   if (Status status = port.come_back(pool_); !status) {
     if (absent.wait == look_interval)
       log::warn("{}; tried again from time to time", with_fix(status.error()));
@@ -58,6 +63,7 @@ bool PortWatch::try_again(Absent& absent) {
     return false;
   }
   log::info("port '{}': its device is back, link {}", port.config().name, port.link_text());
+  workers_[port.queue().worker]->post(Fence{}, [] {});  // one that sleeps is to arm it
   changed_(port);
   return true;
 }

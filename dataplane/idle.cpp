@@ -76,7 +76,7 @@ bool Idle::arm_all(QueueSet& queues, std::span<PortQueue* const> ports) {
   bool more = false;
   queues.each_hot([&](GuestQueue& queue) { more |= arm(queue); });
   for (PortQueue* port : ports)
-    if (port->receive_fd >= 0 && runs(port)) rte_eth_dev_rx_intr_enable(port->device, port->queue);
+    if (runs(port) && port->receive_fd >= 0) rte_eth_dev_rx_intr_enable(port->device, port->queue);
   return more;
 }
 
@@ -84,7 +84,7 @@ void Idle::disarm(std::span<PortQueue* const> ports) {
   armed_ = false;
   if (crossing_ != nullptr) crossing_->disarm();
   for (PortQueue* port : ports)
-    if (port->receive_fd >= 0 && runs(port)) rte_eth_dev_rx_intr_disable(port->device, port->queue);
+    if (runs(port) && port->receive_fd >= 0) rte_eth_dev_rx_intr_disable(port->device, port->queue);
 }
 
 // `quiet`: there was no work for long.

@@ -62,6 +62,17 @@ struct UpperLayer {
   Bytes message;
 };
 
+// Of a destination options header: whether a receiver may take the packet as from an address in it
+// (RFC 6275 6.3), or cannot read it.
+bool says_other_source(Bytes header) {
+  constexpr uint8_t pad1 = 0, home_address = 201;
+  for (size_t at = 2; at < header.size();) {
+    if (header[at] == home_address || (header[at] != pad1 && at + 1 == header.size())) return true;
+    at += header[at] == pad1 ? 1 : 2u + header[at + 1];
+  }
+  return false;
+}
+
 // Behind the extension headers (RFC 8200 section 4). Nothing when they do not end here: then the
 // rest may be in another fragment (RFC 7112), or is more than anybody needs.
 std::optional<UpperLayer> upper_layer_of(Bytes packet) {
@@ -90,6 +101,7 @@ std::optional<UpperLayer> upper_layer_of(Bytes packet) {
         return upper;
     }
     if (header.size() < bytes) return {};
+    if (upper.protocol == IPPROTO_DSTOPTS && says_other_source(header.first(bytes))) return {};
     upper.protocol = header[0];
     upper.message = header.subspan(bytes);
     if (!upper.first) return upper;
@@ -144,7 +156,10 @@ bool SourceAddresses::allow_ipv4(Bytes packet) const {
   if (knows(false, source)) return true;
   // What is behind the packet (padding) is no part of it.
   const Bytes whole = packet.first(std::min<size_t>(packet.size(), word_at(packet, 2)));
-  return is_zero(source) && whole.size() >= ipv4_bytes && is_dhcp_request(whole);
+  if (!is_zero(source) || whole.size() < ipv4_bytes) return false;
+  // RFC 3376 4.2.13: what joins groups may come before there is an address.
+  const bool fragment = (word_at(whole, 6) & 0x3fff) != 0;
+  return (whole[9] == IPPROTO_IGMP && !fragment) || is_dhcp_request(whole);
 }
 
 bool SourceAddresses::allow_arp(Bytes packet) const {

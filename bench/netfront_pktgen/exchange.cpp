@@ -126,6 +126,7 @@ class Exchange {
     ++received_;
     record_ << fmt::format("{:02x}", fmt::join(coming_, ""));
     if (first_.flags & NETRXF_csum_blank) record_ << " blank";
+    if (first_.flags & NETRXF_data_validated) record_ << " validated";
     if (first_.segmentation.segment_bytes > 0)
       record_ << fmt::format(" gso={}", first_.segmentation.segment_bytes);
     record_ << '\n' << std::flush;

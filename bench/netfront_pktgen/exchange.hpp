@@ -23,7 +23,7 @@ Result<std::vector<ExchangeFrame>> read_exchange(const std::string& file);
 
 // Sends all of `frames`, some each millisecond, on the first queue, and goes on until it is
 // stopped, or the backend closes the vif. Each frame that came is a line of `record`, as they came:
-// "HEX [blank] [gso=BYTES]". "faults": answers and frames that should not be.
+// "HEX [blank] [validated] [gso=BYTES]". "faults": answers and frames that should not be.
 nlohmann::json exchange(Frontend& frontend, const std::vector<ExchangeFrame>& frames,
                         const std::string& record, const std::atomic<bool>& stopped);
 

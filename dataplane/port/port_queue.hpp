@@ -24,7 +24,7 @@ struct PortCapabilities {
 
 struct PortQueue {
   // Constant while attached.
-  uint16_t port;  // its number in the ForwardTable, and in mbuf->port from accept on
+  uint16_t port = 0;  // its number in the ForwardTable, and in mbuf->port from accept on
   uint16_t queue = 0;
   uint16_t worker = 0;  // whose it is, below limits::workers_max
 

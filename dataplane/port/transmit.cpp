@@ -133,11 +133,17 @@ void transmit_port(PortQueue& port, const ForwardTable& table, FramePool& pool) 
     drop_of_vif(frame, port, table, QueueCounter::from_guest_drop_too_early_frames);
 }
 
+bool few(std::span<rte_mbuf* const> frames) {
+  uint32_t buffers = 0;
+  for (const rte_mbuf* frame : frames) buffers += frame->nb_segs;
+  return frames.size() < limits::held_frames_max && buffers < limits::held_buffers_max;
+}
+
 // Of a port that does not run nothing but that may be looked at.
 bool holds(PortQueue& port, bool stream) {
   const bool held = stream && port.running.load(std::memory_order_acquire) &&
-                    port.can.wakes_thread && port.outgoing.count < limits::held_frames_max &&
-                    port.held_turns < limits::held_turns_max;
+                    port.can.wakes_thread && port.held_turns < limits::held_turns_max &&
+                    few({port.outgoing.mbufs.data(), port.outgoing.count});
   port.held_turns = held ? port.held_turns + 1 : 0;
   return held;
 }

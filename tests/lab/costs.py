@@ -11,7 +11,7 @@ COPIER = pathlib.Path(__file__).resolve().parent / "copier.py"
 OPERATIONS_PER_HYPERCALL = 16
 HYPERCALL_NS, COPY_NS, NOTIFY_NS = 3000, 200, 5000
 CALLS, ROUNDS = 50, 60
-EXCESS_MAX = 0.1  # of the quickest round, beside what was charged
+EXCESS_MAX, ATTEMPTS = 0.1, 5  # of the quickest round, beside what was charged
 
 
 def run(lab, *words):
@@ -28,16 +28,20 @@ def shared_page(lab, domain):
 
 
 def charged(lab, words, cost):
-    """What the same calls take without and with costs, beside what these should come to."""
-    lab.tool("cost")
-    free = run(lab, *words)
-    lab.tool("cost", "--hypercall", HYPERCALL_NS, "--copy", COPY_NS, "--notify", NOTIFY_NS)
-    dear = run(lab, *words)
-    lab.tool("cost")
+    """What the same calls take without and with costs, beside what these should come to: never
+    less, and no more at some time when nobody else wants the CPU."""
     due = CALLS * cost
-    assert due <= dear - free * 0.5, f"{words}: {dear} ns with costs, {free} without, due {due}"
-    assert dear - free <= due * (1 + EXCESS_MAX) + free * EXCESS_MAX, \
-        f"{words}: {dear} ns with costs, {free} without, due {due}"
+    for last in [False] * (ATTEMPTS - 1) + [True]:
+        lab.tool("cost")
+        free = run(lab, *words)
+        lab.tool("cost", "--hypercall", HYPERCALL_NS, "--copy", COPY_NS, "--notify", NOTIFY_NS)
+        dear = run(lab, *words)
+        lab.tool("cost")
+        found = f"{words}: {dear} ns with costs, {free} without, due {due}"
+        assert due <= dear - free * 0.5, found
+        if dear - free <= due * (1 + EXCESS_MAX) + free * EXCESS_MAX:
+            break
+        assert not last, found
     lab.note(f"{' '.join(map(str, words))}: {free / CALLS:.0f} ns a call without, "
              f"{dear / CALLS:.0f} with costs of {cost} ns")
 

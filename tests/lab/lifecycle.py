@@ -163,7 +163,7 @@ def destroy(lab):
     lab.note(f"given back after, ms: {', '.join(f'{1000 * each:.0f}' for each in took)}; {held}")
 
 
-@scenario("a nic that does not exist: xl's script says why, the daemon and others live on",
+@scenario("seed_S07_a_nic_that_does_not_exist: xl's script says why, the daemon and others live on",
           daemon=False)
 def unknown_nic(lab):
     lab.configure(CONFIG.replace("wait-for-hotplug = false", "wait-for-hotplug = true"))

@@ -5,16 +5,19 @@
 //   addresses  how many its table takes, the primary MAC with them; 16 without the file
 //   delay      milliseconds that each call takes
 //   removed    there for as long as the driver says that the device has been removed
+//   takes      of each burst it takes no more frames; asked for when the port starts
 #include <dlfcn.h>
 #include <fmt/format.h>
 #include <rte_ethdev.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <fstream>
 #include <set>
 #include <string>
 #include <thread>
+#include <utility>
 
 namespace {
 
@@ -79,6 +82,13 @@ class Nic {
 
 Nic nic;
 
+eth_tx_burst_t driver_sends = nullptr;  // of the one port
+uint16_t takes = UINT16_MAX;
+
+uint16_t send_some(void* queue, rte_mbuf** frames, uint16_t count) {
+  return driver_sends(queue, frames, std::min(count, takes));
+}
+
 }  // namespace
 
 extern "C" {
@@ -88,6 +98,16 @@ int rte_eth_dev_info_get(uint16_t port, rte_eth_dev_info* info) {
       reinterpret_cast<decltype(&rte_eth_dev_info_get)>(dlsym(RTLD_NEXT, "rte_eth_dev_info_get"));
   const int result = real(port, info);
   info->max_mac_addrs = Nic::addresses_max();
+  return result;
+}
+
+int rte_eth_dev_start(uint16_t port) {
+  const auto real =
+      reinterpret_cast<decltype(&rte_eth_dev_start)>(dlsym(RTLD_NEXT, "rte_eth_dev_start"));
+  const int result = real(port);
+  takes = number_in("takes", takes);
+  if (result == 0 && takes != UINT16_MAX)
+    driver_sends = std::exchange(rte_eth_fp_ops[port].tx_pkt_burst, send_some);
   return result;
 }
 

@@ -36,7 +36,7 @@ TEST_CASE("ip_text_addresses_alone_and_in_lists") {
 
 TEST_CASE("ip_text_prefixes") {
   CHECK(parsed("192.0.2.1/32") == Prefixes{four});
-  CHECK(parsed("192.0.2.1/31")[0].bits == 31);
+  CHECK(parsed("192.0.2.0/31")[0].bits == 31);
   CHECK(parsed("0.0.0.0/0") == Prefixes{AddressPrefix{}});
   CHECK(parsed("2001:db8::1/128") == Prefixes{six});
   CHECK(parsed("::/0") == Prefixes{AddressPrefix{.ipv6 = true}});
@@ -44,9 +44,12 @@ TEST_CASE("ip_text_prefixes") {
 }
 
 TEST_CASE("ip_text_what_cannot_be_is_named") {
-  for (const std::string word : {"192.0.2", "192.0.2.256", "example.org", "2001:db8::1::",
-                                 "192.0.2.1/33", "2001:db8::/129", "192.0.2.1/", "192.0.2.1/-1",
-                                 "192.0.2.1/24x", "/24", "192.0.2.0/255.255.255.0", "192.0.2.1;"}) {
+  for (const std::string word :
+       {"192.0.2", "192.0.2.256", "example.org", "2001:db8::1::", "192.0.2.1/33", "2001:db8::/129",
+        "192.0.2.1/", "192.0.2.1/-1", "192.0.2.1/24x", "/24",
+        // An address of a network is not all of it.
+        "192.0.2.1/24", "192.0.2.1/31", "2001:db8::1/64", "fe80::/8", "192.0.2.0/255.255.255.0",
+        "192.0.2.1;"}) {
     CHECK(why_not("192.0.2.7 " + word) ==
           "must be addresses like \"192.0.2.1 2001:db8::1\" or prefixes like \"192.0.2.0/28\", not "
           "\"" +

@@ -180,3 +180,17 @@ TEST_CASE("isolated: across workers as on one") {
   c.arrive(frame);
   CHECK(c.got() == std::vector<Frames>{{frame}, {frame}, {frame}, {frame}, {}});
 }
+
+// Each has its address twice in the table: for the port, and for the other vifs.
+TEST_CASE("isolated: the table has room for any number of such vifs") {
+  const Bench bench;
+  TestPort port(*bench.pool);
+  std::vector<std::unique_ptr<TestGuest>> guests;
+  std::vector<ForwardTable::Vif> vifs;
+  for (uint16_t i = 0; i < 512; ++i) {
+    guests.push_back(std::make_unique<TestGuest>(i));
+    const rte_ether_addr mac{{2, 0, 0, 7, static_cast<uint8_t>(i >> 8), static_cast<uint8_t>(i)}};
+    vifs.push_back({guests.back()->queue.get(), port.queue.port, mac, true, 0, true});
+  }
+  CHECK(ForwardTable::make({&port.queue}, vifs));
+}

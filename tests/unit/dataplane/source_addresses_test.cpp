@@ -195,6 +195,13 @@ TEST_CASE("addresses: a DHCP client without an address, whole and to the server'
   CHECK_FALSE(passes(ipv4(none4, udp(68, 67), {.protocol = 17, .words = 4})));
 }
 
+TEST_CASE("addresses: what joins IPv4's groups, without an address too, whole") {
+  CHECK(always_passes(ipv4(none4, Bytes(16, 0), {.protocol = 2, .words = 6})));
+  CHECK_FALSE(passes(ipv4(other4, Bytes(16, 0), {.protocol = 2})));
+  for (const int part : {0x2000, 0x0001})
+    CHECK_FALSE(passes(ipv4(none4, Bytes(16, 0), {.protocol = 2, .fragment = part})));
+}
+
 TEST_CASE("addresses: ARP says its own, or asks whether anybody has it") {
   for (const int operation : {1, 2}) {
     CHECK(always_passes(arp(operation, own4, other4)));
@@ -294,6 +301,19 @@ TEST_CASE("addresses: extension headers that do not end, or are too many, do not
   CHECK_FALSE(passes(ipv6(own6, extension(58, 16) + icmpv6(echo), {.next = 60, .bytes = 8})));
 }
 
+TEST_CASE("addresses: a destination option that says another source does not pass") {
+  Bytes options = extension(58, 24);
+  options[4] = 201, options[5] = 16;  // behind two of a byte each
+  CHECK_FALSE(passes(ipv6(own6, options + icmpv6(echo), {.next = 60})));
+  CHECK(passes(ipv6(own6, options + icmpv6(echo), {.next = 0})));  // hop by hop it is none
+  options[2] = 5, options[3] = 16;                                 // in another option's bytes
+  CHECK(passes(ipv6(own6, options + icmpv6(echo), {.next = 60})));
+  options[20] = 201;  // the next option
+  CHECK_FALSE(passes(ipv6(own6, options + icmpv6(echo), {.next = 60})));
+  options[20] = 0, options[23] = 5;  // one without a length
+  CHECK_FALSE(passes(ipv6(own6, options + icmpv6(echo), {.next = 60})));
+}
+
 TEST_CASE("addresses: fragments") {
   const Bytes rest(16, 0);
   CHECK(passes(ipv6(own6, fragment(58, 8) + rest, {.next = 44})));
@@ -304,6 +324,10 @@ TEST_CASE("addresses: fragments") {
     CHECK_FALSE(passes(ipv6(own6, fragment(58, 1) + icmpv6(type, own6), {.next = 44})));
   for (const int type : {132, 138})
     CHECK(passes(ipv6(own6, fragment(58, 1) + icmpv6(type, own6), {.next = 44})));
+  // What a later one begins with is no header, whatever the first one's number says.
+  CHECK(passes(ipv6(own6, fragment(60, 8) + Bytes(16, 0xff), {.next = 44})));
+  CHECK_FALSE(passes(
+      ipv6(own6, fragment(44, 1) + fragment(58, 0) + icmpv6(advertisement, own6), {.next = 44})));
   // The headers of the first one go on in the next.
   const Bytes begun = {58, 1, 0, 0, 0, 0, 0, 0};
   CHECK_FALSE(passes(ipv6(own6, fragment(60, 1) + begun, {.next = 44})));

@@ -55,6 +55,16 @@ TEST_CASE("worker: what a port holds leaves before a command takes effect") {
     CHECK(host.port.sent_bytes().size() == 8);
     CHECK(host.guest.count(QueueCounter::from_guest_frames) == 8);
   }
+  SECTION("the port has stopped: of its device nothing is used once the fence is acked") {
+    host.port.queue.running = false;
+    const uint32_t sequence = host.post(Fence{});
+    host.put(8);  // more of the stream
+    host.turn();
+    CHECK(host.acked(sequence));
+    CHECK(host.port.queue.outgoing.count == 0);
+    CHECK(host.port.sent_bytes().empty());
+    CHECK(host.guest.count(QueueCounter::from_guest_drop_too_early_frames) == 16);
+  }
   SECTION("the port is taken away") {
     const uint32_t sequence = host.post(DetachPort{&host.port.queue});
     host.turn();

@@ -26,7 +26,7 @@ def until(condition, what, timeout=LINK_TIMEOUT):
         time.sleep(0.1)
 
 
-@wire_scenario("refused without hugepages, and unless bound to a driver that passes it on",
+@wire_scenario("seed_S07: refused without hugepages, and unless bound to a driver for programs",
                guests=(), daemon=None)
 def refusals(lab):
     pages = config(lab, f'memory = "pages"\n{netback.FEW_BUFFERS}{WIRE_PORT}')
@@ -39,7 +39,7 @@ def refusals(lab):
                  before=f"echo {NIC} >{driver}/unbind", after=f"echo {NIC} >{driver}/bind")
 
 
-@wire_scenario("its port, its memory and its link are as they should be")
+@wire_scenario("seed_S11: its port, its memory and its link are as they should be")
 def port(lab):
     [port] = lab.ctl("port")["ports"]
     assert (port["driver"], port["link"], port["mac"]) == ("pci", "up", NIC_MAC), port
@@ -79,7 +79,7 @@ def ping(lab):
         assert lab.station.ping(target, 20) == 20, target
 
 
-@wire_scenario("16 MiB by TCP each way; the NIC computes the checksums, and they are right")
+@wire_scenario("seed_S03: 16 MiB by TCP each way; the NIC computes the checksums, all right")
 def tcp(lab):
     before = lab.ctl("stats")["ports"][0]
     with lab.station.capture() as frames, lab.counted(1, from_guest=17 * MIB, to_guest=17 * MIB):

@@ -81,7 +81,7 @@ def attach(lab):
     lab.wait_connected(1)
 
 
-@wire_scenario("the NIC takes what its vifs need, and no more once they are gone")
+@wire_scenario("seed_S06_S09_S10_S12: it takes what its vifs need, no more once they are gone")
 def needs(lab):
     # Linux's netfront asks for no groups: it gets all.
     assert nic(lab) == ((False, True), [NIC_MAC, mac(1)], 0), nic(lab)
@@ -125,7 +125,7 @@ def receive(lab, group, before):
     assert found["faults"] == 0 and found["received"] == COUNT, found
 
 
-@wire_scenario("groups that a guest has not joined stop at the NIC, and those it has left",
+@wire_scenario("seed_S13: groups that no guest has joined stop at it, and those that were left",
                guests=())
 def groups(lab):
     lab.end_guests()  # the others, which are all for all groups

@@ -229,6 +229,31 @@ TEST_CASE("transmit: a port holds the frames of eight turns at most, each time a
   }
 }
 
+TEST_CASE("transmit: a port holds what is in fewer than 128 buffers") {
+  for (const uint32_t buffers : {127u, 128u}) {
+    Transmitting t;
+    t.port.queue.can.wakes_thread = t.port.queue.can.chains = true;
+    PortQueue* const ports[] = {&t.port.queue};
+    const rte_mbuf* chain = t.queue(plain_frame(1000), 10);
+    REQUIRE(chain->nb_segs == 100);
+    for (uint32_t i = chain->nb_segs; i < buffers; ++i) t.queue(plain_frame(60));
+    CHECK(port::transmit(ports, *t.table, *t.pool, true) == (buffers == 127));
+    t.send();
+    t.port.sent_bytes();
+  }
+}
+
+TEST_CASE("transmit: a port that does not run holds nothing") {
+  Transmitting t;
+  t.port.queue.can.wakes_thread = true;
+  t.port.queue.running = false;
+  PortQueue* const ports[] = {&t.port.queue};
+  t.queue(plain_frame(60));
+  CHECK_FALSE(port::transmit(ports, *t.table, *t.pool, true));
+  CHECK(t.port.queue.outgoing.count == 0);
+  CHECK(t.guest.count(QueueCounter::from_guest_drop_too_early_frames) == 1);
+}
+
 TEST_CASE("transmit: a port holds fewer than 64 frames, whatever a turn adds") {
   Transmitting t;
   t.port.queue.can.wakes_thread = true;
