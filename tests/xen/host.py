@@ -51,8 +51,13 @@ class HostError(Exception):
     """The machine, dom0 or a guest did not do what was asked; carries the end of its console."""
 
 
-class HostSilent(HostError):
-    """dom0 answers nothing any more, and has not said that it crashed."""
+class MachineFault(HostError):
+    """The emulated machine's own: dom0 answers nothing any more and has not said that it crashed,
+    or it ended with the hypervisor's code segment and address in place of its own."""
+
+
+# Of a dom0 that Xen dumps: no guest has this segment, or an address of Xen's own.
+XENS_OWN_PLACE = re.compile(r"Triple fault.*RIP:\s+e008:\[<ffff82d", re.DOTALL)
 
 
 class CommandFailed(HostError):
@@ -169,7 +174,9 @@ class XenHost:
         except OSError:
             pass  # the machine ended
         for future in list(self.waiting.values()):
-            future.set_exception(HostError(f"the machine ended\n{self.console_tail()}"))
+            tail = self.console_tail()
+            kind = MachineFault if XENS_OWN_PLACE.search(tail) else HostError
+            future.set_exception(kind(f"the machine ended\n{tail}"))
         self.ready.set()
 
     def read_answer(self, line, stream):
@@ -202,7 +209,7 @@ class XenHost:
             except FutureTimeout:
                 dead = self.dead()
                 if dead or time.monotonic() > started + timeout + 15:
-                    raise (HostError if dead else HostSilent)(
+                    raise (HostError if dead else MachineFault)(
                         f"no answer from dom0 to: {command}\n{self.console_tail()}") from None
         status, output = future.result()
         self.note("dom0", command, status, output, time.monotonic() - started)
