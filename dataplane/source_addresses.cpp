@@ -46,11 +46,14 @@ Bytes without_ethernet(Bytes frame, uint32_t& type) {
   return {};
 }
 
-// What a DHCP client says before it has an address.
-bool is_dhcp_request(Bytes packet) {
+// What a host says before it has an address, and not in fragments: what joins groups (RFC 3376
+// 4.2.13), and a DHCP client.
+bool comes_before_an_address(Bytes packet) {
   const size_t header = (packet[0] & 0xfu) * 4;
   const bool fragment = (word_at(packet, 6) & 0x3fff) != 0;
-  if (packet[9] != IPPROTO_UDP || fragment || header < ipv4_bytes) return false;
+  if (fragment) return false;
+  if (packet[9] == IPPROTO_IGMP) return true;
+  if (packet[9] != IPPROTO_UDP || header < ipv4_bytes) return false;
   if (packet.size() < header + udp_bytes) return false;
   return word_at(packet, header) == 68 && word_at(packet, header + 2) == 67;
 }
@@ -156,10 +159,7 @@ bool SourceAddresses::allow_ipv4(Bytes packet) const {
   if (knows(false, source)) return true;
   // What is behind the packet (padding) is no part of it.
   const Bytes whole = packet.first(std::min<size_t>(packet.size(), word_at(packet, 2)));
-  if (!is_zero(source) || whole.size() < ipv4_bytes) return false;
-  // RFC 3376 4.2.13: what joins groups may come before there is an address.
-  const bool fragment = (word_at(whole, 6) & 0x3fff) != 0;
-  return (whole[9] == IPPROTO_IGMP && !fragment) || is_dhcp_request(whole);
+  return is_zero(source) && whole.size() >= ipv4_bytes && comes_before_an_address(whole);
 }
 
 bool SourceAddresses::allow_arp(Bytes packet) const {

@@ -28,7 +28,7 @@ class SourceAddresses {
 
   // Whether it passes. Looked at is only what lies in the first buffer; what a receiver could read
   // otherwise than this does, or is of a protocol that is neither IP nor ARP, does not pass.
-  //   IPv4: from an allowed address; from 0.0.0.0 what a DHCP client says
+  //   IPv4: from an allowed address; from 0.0.0.0 DHCP's requests, and IGMP
   //   ARP: the sender's address is allowed, or it probes for one that is (RFC 5227)
   //   IPv6: from an allowed address, but neighbour advertisements only of allowed ones; from ::
   //   what a host says before it has an address (RFC 4861, 4862, 3810)

@@ -11,17 +11,10 @@ from links import link_of
 from nic_filters import Nic
 from traffic import G1, G2, G3, NOBODY, assert_intact
 from vlan import send, write_file
-from wires import OUTSIDE, Wire, same, validate
+from wires import OUTSIDE, Wire, exchanger, same, validate
 
 FRAMES = 200
 POSTED, BACKLOG = 256, 512  # a guest's buffers, and the frames that wait for one
-
-
-def exchange(lab, name, sent):
-    """A guest that sends these, and writes down what it gets."""
-    script, record = lab.directory / f"{name}.script", lab.directory / f"{name}.record"
-    script.write_text("".join(f"{each.bytes.hex()}{each.words}\n" for each in sent))
-    return lab.pktgen(name, "exchange", script, record), record
 
 
 def wired(lab):
@@ -36,7 +29,7 @@ def out(lab, wire, sent):
     """What these frames of the guest's are at the far end."""
     path = lab.directory / "far.pcap"
     dump = wire.capture(path)
-    guest, _ = exchange(lab, "g1", sent)
+    guest, _ = exchanger(lab, "g1", sent)
     until(lambda: lab.port_frames() >= len(sent), "all frames on the wire")
     found = lab.stop(guest)
     assert found["faults"] == found["unanswered"] == 0 and found["sent"] == len(sent), found
@@ -55,7 +48,7 @@ def chain(lab):
     assert port["port_sent_frames"] == FRAMES > port["port_sent_bursts"], port
     wire.near.run("ip", "link", "del", "near")
     until(lambda: link_of(lab, "wire") == "gone", "the port gone")
-    guest, _ = exchange(lab, "g1", sent)
+    guest, _ = exchanger(lab, "g1", sent)
     until(lambda: lab.count("g1", "from_guest_drop_too_early_frames") == FRAMES, "drops by name")
     found = lab.stop(guest)
     assert found["faults"] == found["unanswered"] == 0 and found["sent"] == FRAMES, found
@@ -93,10 +86,10 @@ def blank(lab):
 def checked(lab):
     wire = wired(lab)
     lab.create("g2", G2)
-    receiver, record = exchange(lab, "g2", [])
+    receiver, record = exchanger(lab, "g2", [])
     maker = Maker(Flow(G1, G2))
     sent = [maker.whole(Kind(), 100), maker.blank(Kind(), 100), maker.blank(Kind(6, TCP), 100)]
-    sender, _ = exchange(lab, "g1", sent)
+    sender, _ = exchanger(lab, "g1", sent)
     until(lambda: lab.count("g2", "to_guest_frames") == 3, "the guest's frames")
     wire.send([Maker(Flow(OUTSIDE, G2)).whole(Kind(), 100).bytes])
     until(lambda: lab.count("g2", "to_guest_frames") == 4, "the port's frame")
@@ -131,7 +124,7 @@ def rx_filter(lab):
     write_file(lab, "g2", G2, "rx-filter = false")
     wire = wired(lab)
     lab.create("g2", G2)
-    guests = {name: exchange(lab, name, []) for name in ("g1", "g2")}
+    guests = {name: exchanger(lab, name, []) for name in ("g1", "g2")}
     targets = [G1, G2, G3, "ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:05"]
     frames = [Maker(Flow(OUTSIDE, to)).whole(Kind(), 100).bytes for to in targets]
     wire.send(frames)
@@ -192,10 +185,10 @@ def counters(lab):
     sent = {"g1": (G1, 30, 100), "g2": (G2, 20, 1000)}
     for name, address in (("g1", G1), ("g2", G2), ("g3", G3)):
         lab.create(name, address)
-    guests = [exchange(lab, "g3", [])[0]]
+    guests = [exchanger(lab, "g3", [])[0]]
     for name, (address, count, size) in sent.items():
         maker = Maker(Flow(address, G3))
-        guests.append(exchange(lab, name, [maker.whole(Kind(), size) for _ in range(count)])[0])
+        guests.append(exchanger(lab, name, [maker.whole(Kind(), size) for _ in range(count)])[0])
     until(lambda: lab.count("g3", "to_guest_frames") == 50, "the frames")
     vifs = {vif["domain"]: vif for vif in lab.ctl("stats")["vifs"]}
     for name, (_, count, size) in sent.items():

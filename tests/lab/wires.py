@@ -147,17 +147,22 @@ def to_guest(maker, mtu):
             for size in sizes(mtu, kind)]
 
 
+def exchanger(lab, name, sent, *words):
+    """A guest that sends these frames, and the file of what it gets."""
+    script, record = lab.directory / f"{name}.script", lab.directory / f"{name}.record"
+    script.write_text("".join(f"{each.bytes.hex()}{each.words}\n" for each in sent))
+    return lab.pktgen(name, *words, "exchange", script, record), record
+
+
 def exchange(lab, wire):
     """All of that both ways, one way after the other, and the same bytes at each end."""
     lab.create("g1", G1)
     sent = from_guest(Maker(Flow(G1, OUTSIDE)), wire.mtu)
     back = to_guest(Maker(Flow(OUTSIDE, G1), 2), wire.mtu)
-    script, record = lab.directory / "script", lab.directory / "record"
-    script.write_text("".join(f"{each.bytes.hex()}{each.words}\n" for each in sent))
     expected = [frame for each in sent for frame in each.wire]
     path = lab.directory / "far.pcap"
     dump = wire.capture(path)
-    guest = lab.pktgen("g1", "--spoil", "exchange", script, record)
+    guest, record = exchanger(lab, "g1", sent, "--spoil")
     until(lambda: lab.port_frames() + lab.count("g1", "from_guest_drop_") >= len(expected),
           "all frames on the wire", 20)
     assert lab.count("g1", "from_guest_drop_") == 0, lab.ask("stats")

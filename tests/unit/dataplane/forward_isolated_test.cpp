@@ -1,7 +1,7 @@
 // Vifs that are isolated: the port reaches them, and they it; no other vif of the port does.
 #include "dataplane/forward.hpp"
 #include "tests/unit/support/crew.hpp"
-#include "tests/unit/support/test_host.hpp"
+#include "tests/unit/support/forwarding_host.hpp"
 #include "tests/unit/support/vlan.hpp"
 
 using namespace netback;
@@ -13,28 +13,12 @@ using Q = QueueCounter;
 using Frames = std::vector<Bytes>;
 
 // Two guests that are isolated, two that are not.
-struct IsolatedHost : TestHost {
+struct IsolatedHost : ForwardingHost {
   TestGuest &alone, &alone_too, &one, &two;
 
   IsolatedHost()
       : alone(add_isolated()), alone_too(add_isolated()), one(add_guest()), two(add_guest()) {
     for (auto& guest : guests) guest->post_buffers(40);
-  }
-  void send(TestGuest& from, const Bytes& bytes) {
-    from.put_frame(bytes, 1);
-    from.from_guest.push();
-    turn();
-  }
-  void arrive(const Bytes& bytes) {
-    ports[0]->feed(bytes);
-    turn();
-  }
-  // What each has got since the last call: alone, alone_too, one, two, further ones, the port.
-  std::vector<Frames> got() {
-    std::vector<Frames> all;
-    for (auto& guest : guests) all.push_back(delivered(*guest));
-    all.push_back(ports[0]->sent_bytes());
-    return all;
   }
 };
 

@@ -1,7 +1,7 @@
 // Vifs on VLANs of a port: they see each other and what has their tag, never the tag itself.
 #include "dataplane/forward.hpp"
+#include "tests/unit/support/forwarding_host.hpp"
 #include "tests/unit/support/gso.hpp"
-#include "tests/unit/support/test_host.hpp"
 #include "tests/unit/support/vlan.hpp"
 
 using namespace netback;
@@ -13,32 +13,16 @@ using Q = QueueCounter;
 using Frames = std::vector<Bytes>;
 
 // Two guests on VLAN 7, one on 300, one on none.
-struct VlanHost : TestHost {
+struct VlanHost : ForwardingHost {
   TestGuest &one, &two, &other, &plain;
 
   explicit VlanHost(HostOptions options = {})
-      : TestHost(options),
+      : ForwardingHost(options),
         one(add_guest_on_vlan(7)),
         two(add_guest_on_vlan(7)),
         other(add_guest_on_vlan(300)),
         plain(add_guest()) {
     for (auto& guest : guests) guest->post_buffers(40);
-  }
-  void send(TestGuest& from, const Bytes& bytes) {
-    from.put_frame(bytes, 1);
-    from.from_guest.push();
-    turn();
-  }
-  void arrive(const Bytes& bytes) {
-    ports[0]->feed(bytes);
-    turn();
-  }
-  // What each has got since the last call: one, two, other, plain, the port.
-  std::vector<Frames> got() {
-    std::vector<Frames> all;
-    for (auto& guest : guests) all.push_back(delivered(*guest));
-    all.push_back(ports[0]->sent_bytes());
-    return all;
   }
   Bytes to_guest(const TestGuest& to, size_t bytes = 100) const {
     return make_frame(to.settings.mac, elsewhere, bytes);
