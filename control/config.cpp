@@ -41,13 +41,25 @@ void check_unique(TableReader& table, std::string_view key, const std::string& v
   }
 }
 
-void read_port(const toml::table& text, Problems& problems, std::vector<PortConfig>& ports) {
+// One for each worker, or one that they share: nothing between would be polled.
+void read_queue_pairs(TableReader& table, size_t workers, PortConfig& port) {
+  port.queue_pairs = table.number("queue-pairs", 1, limits::workers_max);
+  if (!port.queue_pairs || *port.queue_pairs == 1 || *port.queue_pairs == workers) return;
+  table.problem_at("queue-pairs",
+                   fmt::format("'queue-pairs' is {}: a port has 1, or one for each of the {} cpus"
+                               " of 'lcores'",
+                               *port.queue_pairs, workers));
+}
+
+void read_port(const toml::table& text, Problems& problems, DaemonConfig& config) {
+  std::vector<PortConfig>& ports = config.ports;
   TableReader table(text, problems);
   PortConfig port;
   port.name = table.text("name").value_or("");
   port.device = table.text("device").value_or("");
   port.mtu = table.number("mtu", mtu_min, mtu_max).value_or(port.mtu);
   port.bridge = table.text("bridge").value_or("");
+  read_queue_pairs(table, std::max<size_t>(1, config.lcores.size()), port);
   table.finish();
   // Only now: a misspelt key says more than a missing one.
   for (const char* key : {"name", "device"}) {
@@ -104,7 +116,7 @@ Result<DaemonConfig> read_daemon_config(const std::string& directory) {
   config.wait_for_hotplug = table.truth("wait-for-hotplug").value_or(config.wait_for_hotplug);
   config.log_level =
       table.one_of("log-level", {"error", "warn", "info", "debug"}).value_or(config.log_level);
-  for (const toml::table* port : table.tables("port")) read_port(*port, problems, config.ports);
+  for (const toml::table* port : table.tables("port")) read_port(*port, problems, config);
   check_workers(table, config);
   if (const toml::table* defaults = table.table("defaults")) {
     read_defaults(*defaults, problems, config);

@@ -20,6 +20,8 @@ struct PortConfig {
       device;  // EAL device string, as "net_null0" or "net_virtio_user0,path=/dev/vhost-net"
   uint32_t mtu = 1500;
   std::string bridge;  // put the port's kernel tap on this bridge; empty: leave it alone
+  // One for each worker, or 1, which is what all of them share. Absent: as the driver is known to.
+  std::optional<uint32_t> queue_pairs = {};
 };
 
 // Settings of a vif; absent = not given here (the next source decides). The same keys, with the
@@ -64,7 +66,7 @@ struct DaemonConfig {
   std::vector<PortConfig> ports;
   VifConfig defaults;
 
-  // Which of the workers polls a port: the ports have them by turns.
+  // Which of the workers has a port's first queue pair: the ports have them by turns.
   size_t worker_of_port(size_t port) const { return lcores.empty() ? 0 : port % lcores.size(); }
 };
 

@@ -65,6 +65,13 @@ Status check_memory(const std::vector<PortDevice>& devices, bool hugepages) {
                std::string(hugepages_fix)};
 }
 
+void count_large_pairs(std::vector<PortDevice>& devices) {
+  uint32_t pairs = 0;
+  for (const PortDevice& device : devices)
+    if (device.quirks->gives_large) pairs += device.queue_pairs;
+  for (PortDevice& device : devices) device.large_pairs = std::max(1U, pairs);
+}
+
 std::vector<StartStep> Daemon::steps() {
   const auto step = [this](Status (Daemon::*method)()) {
     return [this, method] { return (this->*method)(); };
@@ -116,13 +123,11 @@ Status Daemon::prepare_loop() {
 Status Daemon::check_ports() {
   devices_.clear();
   for (const auto& port : config_.ports) {
-    auto device = check_device(port);
+    auto device = check_device(port, {}, static_cast<uint16_t>(config_.lcores.size()));
     if (!device) return device.error();
     devices_.push_back(std::move(device).value());
   }
-  const auto large = [](const PortDevice& device) { return device.quirks->gives_large; };
-  const auto large_ports = static_cast<uint32_t>(std::ranges::count_if(devices_, large));
-  for (PortDevice& device : devices_) device.large_ports = std::max(1U, large_ports);
+  count_large_pairs(devices_);
   return Done{};
 }
 
@@ -224,8 +229,9 @@ Status Daemon::launch_workers() {
   forwarding_ = std::make_unique<Forwarding>(std::move(links));
   std::vector<PortQueue*> queues;
   for (size_t i = 0; i < ports_.size(); ++i) {
+    ports_[i]->lend_to(static_cast<uint16_t>(config_.worker_of_port(i)),
+                       static_cast<uint16_t>(workers_.size()));
     queues.push_back(&ports_[i]->queue());
-    queues.back()->worker = static_cast<uint16_t>(config_.worker_of_port(i));
   }
   if (Status attached = forwarding_->attach_ports(queues); !attached) return attached;
   for (; launched_ < workers_.size(); ++launched_) {

@@ -44,6 +44,9 @@ EalOptions eal_options(const DaemonConfig& config, const std::vector<PortDevice>
 // Whether the devices can work with the kind of memory that there is: a NIC by DMA needs hugepages.
 Status check_memory(const std::vector<PortDevice>& devices, bool hugepages);
 
+// Tells each how many queue pairs of all share the large buffers.
+void count_large_pairs(std::vector<PortDevice>& devices);
+
 class Daemon {
  public:
   explicit Daemon(DaemonOptions options)

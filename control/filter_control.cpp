@@ -13,6 +13,7 @@ FilterControl::~FilterControl() {
 void FilterControl::add(Vif vif) {
   changed(vif.port);
   Entry& entry = vifs_.emplace_back(Entry{std::move(vif), 0, {}});
+  steer(entry.vif.port);
   read_groups(entry);
   if (entry.groups) look_soon();
 }
@@ -21,8 +22,21 @@ void FilterControl::remove(const std::string& name) {
   const auto found =
       std::ranges::find(vifs_, name, [](const Entry& each) { return each.vif.name; });
   if (found == vifs_.end()) return;
-  changed(found->vif.port);
+  Port* port = found->vif.port;
+  changed(port);
   vifs_.erase(found);
+  steer(port);
+}
+
+// Of two vifs with one address the newest has the rule, as it has the frames.
+void FilterControl::steer(Port* port) const {
+  if (port->pairs().size() == 1) return;
+  FlowRules rules;
+  for (const Entry& entry : vifs_)
+    if (entry.vif.port == port)
+      rules[entry.vif.mac] = {.vif = entry.vif.name,
+                              .queue = port->queue().pair_of(entry.vif.worker).queue};
+  port->steering().steer(std::move(rules));
 }
 
 void FilterControl::changed(Port* port) {

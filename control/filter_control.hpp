@@ -1,5 +1,5 @@
-// Keeps each port's filters at what its connected vifs need: when one comes or goes, and when
-// guests join and leave groups, which a timer looks for, so that churn coalesces.
+// Keeps each port's filters and flow rules at what its connected vifs need: when one comes or goes,
+// and when guests join and leave groups, which a timer looks for, so that churn coalesces.
 #pragma once
 
 #include <chrono>
@@ -28,13 +28,15 @@ class FilterControl {
     std::string name;  // for people; one connected vif has it
     Port* port;
     rte_ether_addr mac;
+    uint16_t worker = 0;  // whose it is
     bool filtered = true;
     bool set_physaddr = false;
     // Asked by the timer until remove(); its workers amend them.
     const MulticastGroups* groups;
   };
-  // It is connected now. The port has its filters before the loop's next round: vifs that come
-  // together are programmed together.
+  // It is connected now, and no worker knows it yet. The port has its flow rule at once, so that no
+  // frame for it comes by another pair first, and its filters before the loop's next round: vifs
+  // that come together are programmed together.
   void add(Vif vif);
   // It is about to be disconnected; its groups are not asked any more.
   void remove(const std::string& name);
@@ -49,6 +51,7 @@ class FilterControl {
   };
 
   void changed(Port* port);
+  void steer(Port* port) const;
   void program_changed();
   void look_at_groups();
   static bool read_groups(Entry& entry);

@@ -9,7 +9,11 @@ Status Forwarding::attach_ports(const std::vector<PortQueue*>& ports) {
   auto empty = ForwardTable::make(ports_, {});
   if (!empty) return empty.error();
   table_ = empty_ = std::move(empty).value();
-  for (PortQueue* port : ports_) workers_[port->worker]->post(AttachPort{port});
+  for (PortQueue* port : ports_) {
+    workers_[port->worker]->post(AttachPort{port});
+    for (PortQueue* pair : port->by_worker)
+      if (pair != port) workers_[pair->worker]->post(AttachPort{pair});
+  }
   for (WorkerLink* worker : workers_) worker->post(UseTable{table_.get()});
   return Done{};
 }

@@ -16,7 +16,8 @@ class Forwarding {
   // `workers` by number.
   explicit Forwarding(std::vector<WorkerLink*> workers) : workers_(std::move(workers)) {}
 
-  // All ports, each to its worker, before the first vif; they outlive the workers.
+  // All ports by one of their queue pairs, of which each goes to its worker, before the first vif;
+  // they outlive the workers.
   Status attach_ports(const std::vector<PortQueue*>& ports);
 
   // Attaches the vif's queues, which are their worker's from here on: after the table that leads to

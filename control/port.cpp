@@ -16,16 +16,8 @@
 namespace netback {
 namespace {
 
-constexpr uint16_t descriptors_wanted = 1024;
-constexpr uint16_t sent_at_once = 16;  // frames
 constexpr uint64_t checksum_offloads = RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM;
 constexpr uint64_t large_receive = RTE_ETH_RX_OFFLOAD_TCP_LRO | RTE_ETH_RX_OFFLOAD_SCATTER;
-
-Error port_error(const Port& port, std::string_view what, int result, std::string fix = {}) {
-  return {fmt::format("port '{}': device '{}': {}: {}", port.config().name, port.config().device,
-                      what, rte_strerror(-result)),
-          std::move(fix)};
-}
 
 const char* bus(const PortDevice& device) {
   return device.pci() ? "pci" : "vdev";
@@ -54,10 +46,10 @@ Status Port::begin(FramePool& pool) {
   if (Status status = configure(pool); !status) return status;
   if (Status status = start(); !status) return status;
   if (Status status = join_kernel(); !status) return status;
-  if (vanished()) return port_error(*this, "went while it was opened", -ENODEV);
+  if (vanished()) return failed("went while it was opened", -ENODEV);
   present_ = true;
   update_link();
-  queue_->running.store(true, std::memory_order_release);
+  set_running(true);
   return Done{};
 }
 
@@ -65,32 +57,34 @@ Status Port::probe() {
   // The kernel's index first: what is below may go at any time, and another of its name come.
   if (device_.quirks->kernel_interface) interface_ = if_nametoindex(device_.iface.c_str());
   // PCI devices of the allow list were probed by EAL, once.
-  if (!device_.pci() || queue_) {
+  if (!device_.pci() || !pairs_.empty()) {
     const int result =
         rte_eal_hotplug_add(bus(device_), device_.name.c_str(), device_.arguments.c_str());
-    if (result < 0) return port_error(*this, "cannot be opened", result, "see DPDK's lines above");
+    if (result < 0) return failed("cannot be opened", result, "see DPDK's lines above");
   }
   uint16_t number = 0;
   const int result = rte_eth_dev_get_port_by_name(device_.name.c_str(), &number);
   if (result != 0 || number >= limits::ports_max) {
     if (!device_.pci()) rte_eal_hotplug_remove(bus(device_), device_.name.c_str());
-    return port_error(*this, "there is no such DPDK port", result,
-                      device_.pci() ? "bind it: dpdk-devbind.py -b uio_pci_generic ADDRESS" : "");
+    return failed("there is no such DPDK port", result,
+                  device_.pci() ? "bind it: dpdk-devbind.py -b uio_pci_generic ADDRESS" : "");
   }
-  if (!queue_) queue_ = std::unique_ptr<PortQueue>(new PortQueue{.port = number});
-  queue_->device = number;
-  queue_->can = {};
+  if (pairs_.empty()) pairs_.emplace_back(new PortQueue{.port = number});
+  queue().device = number;
+  queue().can = {};
   probed_ = true;
   return Done{};
 }
 
 Status Port::configure(FramePool& pool) {
   rte_eth_dev_info info{};
-  if (const int result = rte_eth_dev_info_get(queue_->device, &info); result != 0)
-    return port_error(*this, "says nothing of itself", result);
+  if (const int result = rte_eth_dev_info_get(queue().device, &info); result != 0)
+    return failed("says nothing of itself", result);
   if (config_.mtu < info.min_mtu || config_.mtu > info.max_mtu)
     return Error{fmt::format("port '{}': mtu {} is not within the driver's {} to {}", config_.name,
                              config_.mtu, info.min_mtu, info.max_mtu)};
+  if (Status status = make_pairs(std::min(info.max_rx_queues, info.max_tx_queues)); !status)
+    return status;
   rte_eth_conf wanted{};
   wanted.rxmode.mtu = device_.quirks->understates_mtu
                           ? std::min<uint32_t>(config_.mtu, RTE_ETHER_MTU)
@@ -109,9 +103,9 @@ Status Port::configure(FramePool& pool) {
   }
   if (device_.quirks->gives_large && (info.rx_offload_capa & large_receive) == large_receive) {
     wanted.rxmode.offloads |= large_receive;
-    queue_->can.large_buffers = large_receive_slots(pool.large_buffers(), device_.large_ports) > 0;
+    queue().can.large_buffers = large_receive_slots(pool.large_buffers(), device_.large_pairs) > 0;
   }
-  queue_->can.wakes_thread = device_.quirks->wakes_thread;
+  queue().can.wakes_thread = device_.quirks->wakes_thread;
   uint64_t trusted = 0;
   if (device_.quirks->completes_checksums) trusted |= checksum_offloads;
   if (device_.quirks->sends_chains) trusted |= RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
@@ -119,68 +113,41 @@ Status Port::configure(FramePool& pool) {
     trusted |= RTE_ETH_TX_OFFLOAD_TCP_TSO | RTE_ETH_TX_OFFLOAD_IPV4_CKSUM;
   wanted.txmode.offloads = trusted & info.tx_offload_capa;
   find_capabilities(wanted.txmode.offloads);
-  queue_->can.segmented_buffers_max = info.tx_desc_lim.nb_seg_max;
+  queue().can.segmented_buffers_max = info.tx_desc_lim.nb_seg_max;
 
   wanted.intr_conf.rxq = interrupts_ = device_.quirks->receive_interrupt;
-  int result = rte_eth_dev_configure(queue_->device, 1, 1, &wanted);
-  if (result != 0 && interrupts_) {
-    wanted.intr_conf.rxq = interrupts_ = false;
-    result = rte_eth_dev_configure(queue_->device, 1, 1, &wanted);
-  }
-  if (result != 0) return port_error(*this, "cannot be configured", result);
+  spread_ = choose_spread(info, device_, pairs_.size());
+  const int result = configure_without_refused(wanted);
+  if (result != 0) return failed("cannot be configured", result);
   return set_up_queues(pool);
-}
-
-Status Port::set_up_queues(FramePool& pool) {
-  rte_mempool* buffers = pool.mempool();
-  uint16_t received = descriptors_wanted, sent = descriptors_wanted;
-  if (queue_->can.large_buffers) {
-    buffers = pool.large_mempool();
-    received = large_receive_slots(pool.large_buffers(), device_.large_ports);
-  }
-  int result = rte_eth_dev_adjust_nb_rx_tx_desc(queue_->device, &received, &sent);
-  if (result != 0) return port_error(*this, "takes no number of descriptors", result);
-  const unsigned socket = SOCKET_ID_ANY;
-  result = rte_eth_rx_queue_setup(queue_->device, 0, received, socket, nullptr, buffers);
-  if (result != 0) return port_error(*this, "cannot set up its receive queue", result);
-  if (queue_->can.large_buffers && !std::exchange(keeps_large_, true)) pool.keep_large(received);
-  rte_eth_dev_info info{};
-  rte_eth_dev_info_get(queue_->device, &info);
-  rte_eth_txconf how = info.default_txconf;
-  // What was sent is freed soon, not when its descriptors are needed: net_virtio would keep as many
-  // large buffers as its ring has descriptors, and leave none to receive into.
-  const uint16_t ring = virtio_ring_slots(device_);
-  if (queue_->can.large_buffers && ring > 2 * sent_at_once)
-    how.tx_free_thresh = static_cast<uint16_t>(ring - sent_at_once);
-  result = rte_eth_tx_queue_setup(queue_->device, 0, sent, socket, &how);
-  if (result != 0) return port_error(*this, "cannot set up its transmit queue", result);
-  return Done{};
 }
 
 // Asked once; no answer means none (seed S11).
 void Port::find_capabilities(uint64_t transmit_offloads) {
-  queue_->can.checksum = (transmit_offloads & checksum_offloads) == checksum_offloads;
-  queue_->can.chains = (transmit_offloads & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) != 0;
-  queue_->can.segments = (transmit_offloads & RTE_ETH_TX_OFFLOAD_TCP_TSO) != 0;
-  queue_->can.ipv4_checksum = (transmit_offloads & RTE_ETH_TX_OFFLOAD_IPV4_CKSUM) != 0;
-  queue_->can.receives = device_.receives();
-  queue_->can.frame_bytes_max = frame_bytes(config_.mtu);
+  queue().can.checksum = (transmit_offloads & checksum_offloads) == checksum_offloads;
+  queue().can.chains = (transmit_offloads & RTE_ETH_TX_OFFLOAD_MULTI_SEGS) != 0;
+  queue().can.segments = (transmit_offloads & RTE_ETH_TX_OFFLOAD_TCP_TSO) != 0;
+  queue().can.ipv4_checksum = (transmit_offloads & RTE_ETH_TX_OFFLOAD_IPV4_CKSUM) != 0;
+  queue().can.receives = device_.receives();
+  queue().can.frame_bytes_max = frame_bytes(config_.mtu);
 }
 
 Status Port::start() {
   if (Status status = set_mtu(); !status) return status;
-  if (const int result = rte_eth_dev_start(queue_->device); result != 0)
-    return port_error(*this, "does not start", result);
+  if (const int result = rte_eth_dev_start(queue().device); result != 0)
+    return failed("does not start", result);
   started_ = true;
   if (filters_) {
-    filters_->begin(queue_->device);
+    filters_->begin(queue().device);
   } else {
-    filters_ = std::make_unique<FilterProgrammer>(config_.name, queue_->device,
+    filters_ = std::make_unique<FilterProgrammer>(config_.name, queue().device,
                                                   device_.quirks->kernel_tap);
     filters_->program({});  // until a vif needs something
   }
-  if (interrupts_) queue_->receive_fd = rte_eth_dev_rx_intr_ctl_q_get_fd(queue_->device, 0);
-  if (queue_->receive_fd < 0) queue_->receive_fd = -1;
+  if (spread_.hash_types != 0 && !share_out_hashes(queue().device, device_.queue_pairs))
+    spread_.text = "on, by a table of the driver's own";
+  if (pairs_.size() > 1) steering_.begin(queue().device);
+  tell_pairs();
   return Done{};
 }
 
@@ -190,10 +157,16 @@ Status Port::set_mtu() {
     const Status status = set_interface_mtu(device_.iface, config_.mtu);
     return status ? status : named(status.error());
   }
-  const int result = rte_eth_dev_set_mtu(queue_->device, static_cast<uint16_t>(config_.mtu));
+  const int result = rte_eth_dev_set_mtu(queue().device, static_cast<uint16_t>(config_.mtu));
   if (result != 0 && result != -ENOTSUP)
-    return port_error(*this, fmt::format("does not take mtu {}", config_.mtu), result);
+    return failed(fmt::format("does not take mtu {}", config_.mtu), result);
   return Done{};
+}
+
+Error Port::failed(std::string_view what, int result, std::string fix) const {
+  return {fmt::format("port '{}': device '{}': {}: {}", config_.name, config_.device, what,
+                      rte_strerror(-result)),
+          std::move(fix)};
 }
 
 Error Port::named(const Error& error) const {
@@ -227,23 +200,24 @@ Status Port::join_kernel() {
 }
 
 void Port::close() {
-  if (!queue_) return;
-  queue_->running.store(false, std::memory_order_release);
+  if (pairs_.empty()) return;
+  set_running(false);
   if (filters_) filters_->program({});
+  steering_.steer({});
   end_device();
-  queue_.reset();
+  pairs_.clear();
 }
 
 void Port::end_device() {
   if (!std::exchange(probed_, false)) return;
-  const uint16_t number = queue_->device;
+  const uint16_t number = queue().device;
   if (std::exchange(started_, false)) rte_eth_dev_stop(number);
   rte_eth_dev_close(number);
   if (!device_.pci()) rte_eal_hotplug_remove(bus(device_), device_.name.c_str());
 }
 
 bool Port::vanished() const {
-  return rte_eth_dev_is_removed(queue_->device) == 1 ||
+  return rte_eth_dev_is_removed(queue().device) == 1 ||
          (interface_ != 0 && !interface_is_there(interface_));
 }
 
@@ -254,16 +228,18 @@ bool Port::can_come_back() const {
 }
 
 void Port::suspend() {
-  queue_->running.store(false, std::memory_order_release);
+  set_running(false);
   present_ = link_up_ = false;
   filters_->end();
+  steering_.end();
 }
 
 void Port::let_go() {
   if (!probed_) return;
   filters_->end();
+  steering_.end();
   counts_before_ = driver_counts();
-  queue_->receive_fd = -1;
+  for (const auto& pair : pairs_) pair->receive_fd = -1;
   end_device();
   if (device_.pci()) rte_eal_hotplug_remove(bus(device_), device_.name.c_str());
 }
@@ -281,13 +257,13 @@ std::string_view Port::link_text() const {
 
 std::string Port::mac() const {
   rte_ether_addr address{};
-  if (!probed_ || rte_eth_macaddr_get(queue_->device, &address) != 0) return {};
+  if (!probed_ || rte_eth_macaddr_get(queue().device, &address) != 0) return {};
   return address_text(address);
 }
 
 Port::DriverCounts Port::driver_counts() const {
   rte_eth_stats counts{};
-  if (!probed_ || rte_eth_stats_get(queue_->device, &counts) != 0) return counts_seen_;
+  if (!probed_ || rte_eth_stats_get(queue().device, &counts) != 0) return counts_seen_;
   const DriverCounts& before = counts_before_;
   counts_seen_ = {before.received_frames + counts.ipackets, before.sent_frames + counts.opackets,
                   before.missed_frames + counts.imissed, before.failed_frames + counts.oerrors};
@@ -296,7 +272,7 @@ Port::DriverCounts Port::driver_counts() const {
 
 bool Port::update_link() {
   rte_eth_link link{};
-  const int result = rte_eth_link_get_nowait(queue_->device, &link);
+  const int result = rte_eth_link_get_nowait(queue().device, &link);
   bool up = result != 0 || link.link_status == RTE_ETH_LINK_UP;
   // Drivers on one of the kernel's interfaces say up whatever it is.
   if (device_.quirks->kernel_interface) up = interface_is_running(device_.iface);

@@ -5,10 +5,13 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "control/config.hpp"
 #include "control/filter_programmer.hpp"
+#include "control/flow_steering.hpp"
 #include "control/port_device.hpp"
+#include "control/port_spread.hpp"
 #include "dataplane/port/port_queue.hpp"
 #include "lib/base/result.hpp"
 #include "lib/dpdk/frame_pool.hpp"
@@ -40,17 +43,27 @@ class Port {
   // Neither suspended nor let go.
   bool present() const { return present_; }
 
-  // `running` goes first, then the filters, the queue and the device in the reverse order of
-  // open(). No worker has the queue any more. Again is harmless (seed S12).
+  // `running` goes first, then the filters, the queues and the device in the reverse order of
+  // open(). No worker has a queue any more. Again is harmless (seed S12).
   void close();
 
-  PortQueue& queue() { return *queue_; }
-  const PortQueue& queue() const { return *queue_; }
+  // The first of its pairs, or the only one.
+  PortQueue& queue() { return *pairs_.front(); }
+  const PortQueue& queue() const { return *pairs_.front(); }
+  // All of them: one for each worker, or one. Their number stays.
+  const std::vector<std::unique_ptr<PortQueue>>& pairs() const { return pairs_; }
+  // Says whose each is before they are attached: the first this worker's, the others by turns.
+  void lend_to(uint16_t first, uint16_t workers);
+  uint64_t count(PortCounter counter) const;  // of all pairs
   const PortConfig& config() const { return config_; }
   const PortDevice& device() const { return device_; }
   // Of its NIC: what its vifs need.
   FilterProgrammer& filters() { return *filters_; }
   const FilterProgrammer& filters() const { return *filters_; }
+  // Which queue pair a vif's frames come by: RSS, and rules for single addresses.
+  const PortSpread& spread() const { return spread_; }
+  FlowSteering& steering() { return steering_; }
+  const FlowSteering& steering() const { return steering_; }
   std::string mac() const;
 
   // Asks the driver; one without link status counts as up. Whether it changed since the last call.
@@ -66,29 +79,38 @@ class Port {
   DriverCounts driver_counts() const;
 
  private:
-  Port(const PortConfig& config, const PortDevice& device) : config_(config), device_(device) {}
+  Port(const PortConfig& config, const PortDevice& device)
+      : config_(config), device_(device), steering_(config.name) {}
   Status begin(FramePool& pool);
   void end_device();
   Status probe();
   Status configure(FramePool& pool);
+  Status make_pairs(uint16_t has);
   Status set_up_queues(FramePool& pool);
+  Status set_up_pair(FramePool& pool, uint16_t number);
   Status start();
   Status set_mtu();
   Status join_kernel();
+  int configure_without_refused(rte_eth_conf& wanted);
+  Error failed(std::string_view what, int result, std::string fix = {}) const;
   Error named(const Error& error) const;
   void find_capabilities(uint64_t transmit_offloads);
+  void tell_pairs();
+  void set_running(bool running);
 
   PortConfig config_;
   PortDevice device_;
-  std::unique_ptr<PortQueue> queue_;           // once probed
-  std::unique_ptr<FilterProgrammer> filters_;  // once started
-  DriverCounts counts_before_ = {};            // of devices that have gone
-  mutable DriverCounts counts_seen_ = {};      // with these, when they could be read last
-  unsigned interface_ = 0;                     // the kernel's index of what it was opened on, or 0
+  std::vector<std::unique_ptr<PortQueue>> pairs_;  // one once probed, all once configured
+  std::unique_ptr<FilterProgrammer> filters_;      // once started
+  PortSpread spread_;
+  FlowSteering steering_;
+  DriverCounts counts_before_ = {};        // of devices that have gone
+  mutable DriverCounts counts_seen_ = {};  // with these, when they could be read last
+  unsigned interface_ = 0;                 // the kernel's index of what it was opened on, or 0
   bool probed_ = false;
   bool started_ = false;
   bool present_ = false;
-  bool keeps_large_ = false;
+  uint16_t keeping_large_ = 0;  // queues for which large buffers are kept: of the pool, once
   bool interrupts_ = false;
   bool link_up_ = true;
 };

@@ -22,18 +22,23 @@ namespace netback {
 namespace {
 
 constexpr std::array known_drivers = {
-    DriverQuirks{"net_null"},
-    DriverQuirks{"net_ring"},
+    DriverQuirks{.driver = "net_null", .several_pairs = SeveralPairs::always},
+    DriverQuirks{.driver = "net_ring", .several_pairs = SeveralPairs::always},
     DriverQuirks{"net_pcap"},
-    DriverQuirks{.driver = "net_tap", .kernel_tap = true},  // cuts by rte_gso: IPv4 alone
+    DriverQuirks{.driver = "net_tap",  // cuts by rte_gso: IPv4 alone
+                 .kernel_tap = true,
+                 .several_pairs = SeveralPairs::on_request},
     DriverQuirks{.driver = "net_virtio_user",
                  .kernel_tap = true,
                  .receive_interrupt = true,
                  .segments = true,
                  .gives_large = true,
-                 .wakes_thread = true},
+                 .wakes_thread = true,
+                 .several_pairs = SeveralPairs::on_request,
+                 .pairs_argument = "queues"},
     // Truncates in silence what is longer than its ring's frames; says that it takes 1,518 bytes,
-    // whatever they are. No checksums.
+    // whatever they are. No checksums. With several sockets the kernel puts fragments together, to
+    // what is then cut, and gives parts of a flow to another socket when one is full.
     DriverQuirks{.driver = "net_af_packet",
                  .kernel_interface = true,
                  .completes_checksums = false,
@@ -45,7 +50,10 @@ constexpr std::array known_drivers = {
                  .sends_chains = false,
                  .completes_checksums = false,
                  .keeps_buffers = true},
-    DriverQuirks{.driver = "pci", .receive_interrupt = true, .segments = true},
+    DriverQuirks{.driver = "pci",
+                 .receive_interrupt = true,
+                 .segments = true,
+                 .several_pairs = SeveralPairs::always},
 };
 
 // Xen's own scripts give it to each vif. A bridge takes the lowest MAC of its ports: with a random
@@ -216,6 +224,32 @@ Status fit_mtu(const PortConfig& config, PortDevice& device) {
   return Done{};
 }
 
+// How many queue pairs it is to have. A device string that says so itself is not contradicted.
+Status choose_pairs(const PortConfig& config, PortDevice& device, uint16_t workers) {
+  const SeveralPairs several = device.quirks->several_pairs;
+  const uint32_t unasked = several == SeveralPairs::always ? workers : 1;
+  const uint32_t wanted = config.queue_pairs.value_or(unasked);
+  if (wanted <= 1) return Done{};
+  if (several == SeveralPairs::never)
+    return port_error(config, fmt::format("its driver has one queue pair, not {}", wanted),
+                      "queue-pairs = 1");
+  const std::string_view key = device.quirks->pairs_argument;
+  if (!key.empty()) {
+    const auto said = argument_number(config, device, key, wanted);
+    if (!said) return said.error();
+    if (Result(said).value() < wanted)
+      return port_error(config,
+                        fmt::format("it has {} of {} queue pairs", Result(said).value(), wanted),
+                        fmt::format("leave out {}=", key));
+    if (device_argument(device.arguments, key).empty())
+      device.arguments += fmt::format(",{}={}", key, wanted);
+    // Its control queue says how many are used.
+    if (device_argument(device.arguments, "cq").empty()) device.arguments += ",cq=1";
+  }
+  device.queue_pairs = static_cast<uint16_t>(wanted);
+  return Done{};
+}
+
 Status check_kind(const PortConfig& config, PortDevice& device, const std::string& root) {
   if (device.pci()) return check_pci(config, device, root);
   if (device.quirks->kernel_interface) return check_interface(config, device.iface, root);
@@ -241,7 +275,8 @@ std::string device_argument(const std::string& arguments, std::string_view key) 
   return {};
 }
 
-Result<PortDevice> check_device(const PortConfig& config, const std::string& root) {
+Result<PortDevice> check_device(const PortConfig& config, const std::string& root,
+                                uint16_t workers) {
   const size_t comma = std::min(config.device.find(','), config.device.size());
   PortDevice device;
   device.name = config.device.substr(0, comma);
@@ -257,6 +292,7 @@ Result<PortDevice> check_device(const PortConfig& config, const std::string& roo
   device.iface = device_argument(device.arguments, "iface");
   if (Status status = check_kind(config, device, root); !status) return status.error();
   if (Status status = fit_mtu(config, device); !status) return status.error();
+  if (Status status = choose_pairs(config, device, workers); !status) return status.error();
   // Left alone it hands out empty frames as fast as they are taken, and no worker ever rests.
   if (device.quirks->driver == "net_null" && device_argument(device.arguments, "no-rx").empty())
     device.arguments += device.arguments.empty() ? "no-rx=1" : ",no-rx=1";
@@ -276,9 +312,9 @@ uint16_t virtio_ring_slots(const PortDevice& device) {
   return slots > 0 && slots <= UINT16_MAX ? static_cast<uint16_t>(slots) : unless_said;
 }
 
-uint16_t large_receive_slots(uint32_t large_buffers, uint32_t ports) {
+uint16_t large_receive_slots(uint32_t large_buffers, uint32_t pairs) {
   constexpr uint32_t least = limits::port_burst_frames, most = 1024;
-  const uint32_t slots = large_buffers / 4 / ports;
+  const uint32_t slots = large_buffers / 4 / pairs;
   return slots < least ? 0 : static_cast<uint16_t>(std::min(slots, most));
 }
 

@@ -12,6 +12,14 @@
 
 namespace netback {
 
+// Whether a driver keeps the order of each flow, and every frame, with several queue pairs.
+enum class SeveralPairs : uint8_t {
+  never,
+  on_request,  // its kernel moves a flow to the pair that sent its last frame, whatever is on its
+               // way
+  always,
+};
+
 // Drivers that lie or need help (platform: port drivers that lie).
 struct DriverQuirks {
   std::string_view driver;          // "net_af_packet"; "pci" stands for all PCI devices
@@ -25,6 +33,8 @@ struct DriverQuirks {
   bool segments = false;            // TSO when dev_info says so, IPv4 and IPv6; false: it lies
   bool gives_large = false;         // hands out what the kernel has not cut (LRO), checksums blank
   bool wakes_thread = false;        // of the kernel, to take what is sent
+  SeveralPairs several_pairs = SeveralPairs::never;
+  std::string_view pairs_argument = {};  // by which its device string says how many it has
 };
 
 struct PortDevice {
@@ -32,7 +42,8 @@ struct PortDevice {
   std::string name;          // "net_af_packet0" or "0000:03:00.0": DPDK's name of it
   std::string arguments;     // "iface=veth0,..." for the driver
   std::string iface;         // the kernel interface, or empty
-  uint32_t large_ports = 1;  // so many, this one included, receive into large buffers
+  uint16_t queue_pairs = 1;  // to be opened: one for each worker, or one
+  uint32_t large_pairs = 1;  // so many, of all ports, receive into large buffers
   bool pci() const { return quirks->driver == "pci"; }
   bool receives() const;  // false: it never hands out a frame
 };
@@ -44,15 +55,17 @@ inline constexpr uint32_t af_packet_overhead_bytes = 66;
 // Splits and checks `config.device`: an unknown driver, a device node or interface that is not
 // there, not Ethernet or in use, PCI in a PV domain or bound to none of the drivers that leave it
 // to programs, an mtu that the driver cannot take. Fills in arguments that follow from the mtu.
-// Errors name the port and say the fix. `root` goes before /sys and /dev in tests.
-Result<PortDevice> check_device(const PortConfig& config, const std::string& root = {});
+// Errors name the port and say the fix. `root` goes before /sys and /dev in tests. `workers`: that
+// there are.
+Result<PortDevice> check_device(const PortConfig& config, const std::string& root = {},
+                                uint16_t workers = 1);
 
 // Of a net_virtio_user's rings: the driver itself would take any number and have fewer, or more.
 uint16_t virtio_ring_slots(const PortDevice& device);
 
-// How many of the pool's large buffers wait in a port's ring: a quarter is for all such ports. 0:
-// they would be too few for bursts, and the port receives into short ones.
-uint16_t large_receive_slots(uint32_t large_buffers, uint32_t ports);
+// How many of the pool's large buffers wait in the ring of a queue pair: a quarter is for all
+// `pairs` that receive into them. 0: they would be too few for bursts, and short ones are used.
+uint16_t large_receive_slots(uint32_t large_buffers, uint32_t pairs);
 
 // Value of one key of an argument list "a=1,b=2"; empty when absent.
 std::string device_argument(const std::string& arguments, std::string_view key);

@@ -37,11 +37,21 @@ void PortWatch::lose(Port& port) {
   port.suspend();
   changed_(port);
   Absent* absent = absent_.emplace_back(std::make_unique<Absent>(Absent{.port = &port})).get();
-  // Until then the worker may be in the driver.
-  workers_[port.queue().worker]->post(Fence{}, [absent] {
+  // Until all have seen it one may be in the driver.
+  fence(port, [absent] {
     absent->port->let_go();
     absent->let_go = true;
   });
+}
+
+// `seen` is called once each worker that has a queue pair of the port has seen what was changed.
+void PortWatch::fence(const Port& port, std::function<void()> seen) {
+  const auto left = std::make_shared<size_t>(port.pairs().size());
+  const auto last = std::make_shared<const std::function<void()>>(std::move(seen));
+  for (const auto& pair : port.pairs())
+    workers_[pair->worker]->post(Fence{}, [left, last] {
+      if (--*left == 0) (*last)();
+    });
 }
 
 // Whether it is back. What is not there costs a look; what is there and cannot be opened says so
@@ -63,7 +73,7 @@ bool PortWatch::try_again(Absent& absent) {
     return false;
   }
   log::info("port '{}': its device is back, link {}", port.config().name, port.link_text());
-  workers_[port.queue().worker]->post(Fence{}, [] {});  // one that sleeps is to arm it
+  fence(port, [] {});  // one that sleeps is to arm it
   changed_(port);
   return true;
 }

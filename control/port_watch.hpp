@@ -38,6 +38,7 @@ class PortWatch {
   void look();
   void look_at(Port& port);
   void lose(Port& port);
+  void fence(const Port& port, std::function<void()> seen);
   bool try_again(Absent& absent);
 
   Loop& loop_;

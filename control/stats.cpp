@@ -123,6 +123,25 @@ void put_filters(Json& json, const FilterProgrammer& filters) {
   put_filter_counts(json, filters.counts());
 }
 
+// What decides by which queue pair a frame comes.
+void put_steering(Json& json, const Port& port) {
+  json["rss"] = port.spread().text;
+  json["steering"] = port.steering().text();
+  json["flow_rule_calls"] = port.steering().counts().calls;
+  json["flow_rules_refused"] = port.steering().counts().refused;
+  json["flow_rules"] = Json::array();
+  for (const auto& [address, rule] : port.steering().programmed())
+    json["flow_rules"].push_back(
+        {{"address", address_text(address)}, {"vif", rule.vif}, {"queue", rule.queue}});
+}
+
+Json pair_json(const PortQueue& pair) {
+  return {{"queue", pair.queue},
+          {"worker", pair.worker},
+          {"received_frames", pair.counters.read(PortCounter::port_received_frames)},
+          {"sent_frames", pair.counters.read(PortCounter::port_sent_frames)}};
+}
+
 Json connection_json(const VifSession& vif) {
   const Connection& connection = *vif.connection();
   const VifSettings& settings = connection.settings();
@@ -235,9 +254,13 @@ Json port_details(const Port& port) {
                {"link", port.link_text()},
                {"running", queue.running.load()},
                {"checksum_offload", queue.can.checksum},
+               {"segmentation_offload", queue.can.segments},
                {"chained_buffers", queue.can.chains},
                {"receive_interrupt", queue.receive_fd >= 0}};
   put_filters(json, port.filters());
+  put_steering(json, port);
+  json["queue_pairs"] = Json::array();
+  for (const auto& pair : port.pairs()) json["queue_pairs"].push_back(pair_json(*pair));
   return json;
 }
 
@@ -248,7 +271,8 @@ Json stats_json(const StatsSources& sources) {
   for (const VifSession* vif : sources.vifs) json["vifs"].push_back(vif_stats(*vif));
   for (const auto& port : sources.ports) {
     Json one = {{"port", port->config().name}, {"link", port->link_text()}};
-    put_counters(one, port->queue().counters, port_counter_info);
+    for (size_t i = 0; i < port_counter_info.size(); ++i)
+      one[std::string(port_counter_info[i].name)] = port->count(PortCounter(i));
     const Port::DriverCounts driver = port->driver_counts();
     one["driver_received_frames"] = driver.received_frames;
     one["driver_sent_frames"] = driver.sent_frames;

@@ -96,6 +96,8 @@ Answer Daemon::ports(const Json& args) const {
     if (!name.empty() && ports_[i]->config().name != name) continue;
     list.push_back(port_details(*ports_[i]));
     list.back()["worker_cpu"] = config_.lcores[config_.worker_of_port(i)];
+    for (Json& pair : list.back()["queue_pairs"])
+      pair["cpu"] = config_.lcores[pair["worker"].get<size_t>()];
   }
   if (!name.empty() && list.empty())
     return Refusal{exit_code::failed,

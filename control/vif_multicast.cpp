@@ -24,6 +24,7 @@ void VifSession::watch_multicast(bool requested, bool resume) {
   world_.filters.add({.name = id_.text(),
                       .port = plan_->port,
                       .mac = plan_->queue.mac,
+                      .worker = connection_->queue().worker,
                       .filtered = plan_->settings.rx_filter.value,
                       .set_physaddr = plan_->settings.set_physaddr.value,
                       .groups = &connection_->multicast()});

@@ -74,7 +74,8 @@ void Departures::send(uint16_t to) {
 void Departures::count_drop(const rte_mbuf* frame) const {
   if (from_vif(frame))
     return table_.source(frame)->counters.add(QueueCounter::from_guest_drop_crossing_frames);
-  table_.segment(frame->port)->port->counters.add(PortCounter::port_drop_crossing_frames);
+  pair_here(*table_.segment(frame->port)->port)
+      .counters.add(PortCounter::port_drop_crossing_frames);
 }
 
 }  // namespace netback

@@ -22,6 +22,8 @@ class Departures {
 
   uint16_t worker() const { return worker_; }  // this one
   bool is_here(uint16_t worker) const { return crossing_ == nullptr || worker == worker_; }
+  // The pair of a port's queues that is this worker's, or the only one.
+  PortQueue& pair_here(PortQueue& port) const { return port.pair_of(worker_); }
 
   void to_vif(const GuestQueue& first, std::span<rte_mbuf* const> row);
   void to_port(const PortQueue& port, std::span<rte_mbuf* const> row);

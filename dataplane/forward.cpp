@@ -214,7 +214,8 @@ class Forwarding {
   // frame itself.
   void stray(const ForwardTable::Segment& segment, rte_mbuf* frame) {
     if (segment.unfiltered.empty())
-      return drop(frame, segment.port->counters, PortCounter::port_drop_no_destination_frames);
+      return drop(frame, elsewhere_.pair_here(*segment.port).counters,
+                  PortCounter::port_drop_no_destination_frames);
     const auto here = segment.unfiltered.of(elsewhere_.worker());
     GuestQueue* const last = here.empty() ? nullptr : here.back();
     show(segment.unfiltered, frame, last);
@@ -277,11 +278,14 @@ class Forwarding {
     return frame;
   }
 
-  // Sent, or dropped and counted, by transmit.
+  // Sent, or dropped and counted, by transmit. A vif's frames leave by its worker's pair alone, so
+  // that they stay in order.
   void to_port(PortQueue& port, std::span<rte_mbuf* const> row) {
-    if (!elsewhere_.is_here(port.worker)) [[unlikely]]
-      return elsewhere_.to_port(port, row);
-    port.outgoing.push(row);
+    if (elsewhere_.is_here(port.worker)) [[likely]]
+      return port.outgoing.push(row);
+    PortQueue& pair = elsewhere_.pair_here(port);
+    if (!elsewhere_.is_here(pair.worker)) return elsewhere_.to_port(pair, row);
+    pair.outgoing.push(row);
   }
 
   // Rows that go to one queue are short when flows take turns, and long when one flow streams.

@@ -185,11 +185,21 @@ std::string stats_text(const Json& stats, bool all) {
 std::string ports_text(const Json& ports) {
   std::string text;
   for (const Json& port : ports["ports"]) {
-    text += pair_lines(port, {"unicast", "multicast"});
+    text += pair_lines(port, {"unicast", "multicast", "queue_pairs", "flow_rules"});
+    Table pairs({"QUEUE_PAIR", "WORKER", "CPU", "RECEIVED_FRAMES", "SENT_FRAMES"});
+    for (const Json& pair : port.value("queue_pairs", Json::array()))
+      pairs.row({cell_text(pair["queue"]), cell_text(pair["worker"]),
+                 cell_text(pair.value("cpu", Json())), cell_text(pair["received_frames"]),
+                 cell_text(pair["sent_frames"])});
+    text += pairs.empty() ? "" : pairs.text();
     Table filters({"FILTER", "ADDRESS", "VIFS"});
     for (const std::string kind : {"unicast", "multicast"})
       for (const Json& one : port.value(kind, Json::array()))
         filters.row({kind, one.value("address", ""), cell_text(one["vifs"])});
+    Table rules({"FLOW_RULE", "VIF", "QUEUE_PAIR"});
+    for (const Json& rule : port.value("flow_rules", Json::array()))
+      rules.row({rule.value("address", ""), rule.value("vif", ""), cell_text(rule["queue"])});
+    text += rules.empty() ? "" : rules.text();
     text += (filters.empty() ? "" : filters.text()) + "\n";
   }
   if (text.empty()) return "no ports\n";

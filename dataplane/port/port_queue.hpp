@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <vector>
 
 #include "dataplane/counters.hpp"
 #include "dataplane/frame.hpp"
@@ -27,6 +28,9 @@ struct PortQueue {
   uint16_t port = 0;  // its number in the ForwardTable, and in mbuf->port from accept on
   uint16_t queue = 0;
   uint16_t worker = 0;  // whose it is, below limits::workers_max
+  // All pairs of the port by worker, itself among them. Empty: it is the only one, and other
+  // workers reach it by crossing ring.
+  std::vector<PortQueue*> by_worker = {};
 
   // Control changes them while the port does not run and its worker knows of that (Fence).
   uint16_t device = port;  // DPDK's number of what is below: a device that comes back has another
@@ -43,6 +47,9 @@ struct PortQueue {
 
   // The worker writes, anyone reads.
   PortCounters counters = {};
+
+  // The pair that a worker has to use: its own if the port has one for each.
+  PortQueue& pair_of(uint16_t asking) { return by_worker.empty() ? *this : *by_worker[asking]; }
 };
 
 }  // namespace netback

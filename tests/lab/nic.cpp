@@ -8,7 +8,9 @@
 //   takes      of each burst it takes no more frames; asked for when the port starts
 #include <dlfcn.h>
 #include <fmt/format.h>
+#include <rte_errno.h>
 #include <rte_ethdev.h>
+#include <rte_flow.h>
 
 #include <algorithm>
 #include <chrono>
@@ -161,6 +163,29 @@ int rte_eth_allmulticast_get(uint16_t) {
 
 int rte_eth_promiscuous_get(uint16_t) {
   return 0;
+}
+
+// Rules for one address each; a handle is the address.
+int rte_flow_validate(uint16_t, const rte_flow_attr*, const rte_flow_item*, const rte_flow_action*,
+                      rte_flow_error*) {
+  return 0;
+}
+
+rte_flow* rte_flow_create(uint16_t, const rte_flow_attr*, const rte_flow_item* pattern,
+                          const rte_flow_action* actions, rte_flow_error*) {
+  const auto* wanted = static_cast<const rte_flow_item_eth*>(pattern->spec);
+  const auto* queue = static_cast<const rte_flow_action_queue*>(actions->conf);
+  const std::string address = text_of(wanted->hdr.dst_addr);
+  const int result = nic.call("flow_create", fmt::format("{},{}", address, queue->index));
+  rte_errno = -result;
+  return result == 0 ? reinterpret_cast<rte_flow*>(new std::string(address)) : nullptr;
+}
+
+int rte_flow_destroy(uint16_t, rte_flow* flow, rte_flow_error*) {
+  auto* address = reinterpret_cast<std::string*>(flow);
+  const int result = nic.call("flow_destroy", *address);
+  if (result == 0) delete address;
+  return result;
 }
 
 }  // extern "C"

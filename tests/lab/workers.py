@@ -20,10 +20,12 @@ wait-for-hotplug = false
 [[port]]
 name = "a"
 device = "net_null0,no-rx=1"
+queue-pairs = 1
 
 [[port]]
 name = "b"
 device = "net_null1,no-rx=1"
+queue-pairs = 1
 
 [defaults]
 nic = "a"

@@ -324,6 +324,22 @@ TEST_CASE("an_mtu_leaves_room_for_header_and_tag") {
         "dpdk-netback.toml:2: 'mtu' must be a whole number from 68 to 65517, not \"big\"");
 }
 
+TEST_CASE("a_port_has_one_queue_pair_or_one_for_each_worker") {
+  const std::string port = "[[port]]\nname = \"a\"\ndevice = \"d\"\n";
+  CHECK_FALSE(read("lcores = [1, 2, 3]\n" + port).ports[0].queue_pairs);
+  CHECK(read("lcores = [1, 2, 3]\n" + port + "queue-pairs = 3\n").ports[0].queue_pairs == 3);
+  CHECK(read("lcores = [1, 2, 3]\n" + port + "queue-pairs = 1\n").ports[0].queue_pairs == 1);
+  CHECK(problem("lcores = [1, 2, 3]\n" + port + "queue-pairs = 2\n") ==
+        "dpdk-netback.toml:5: 'queue-pairs' is 2: a port has 1, or one for each of the 3 cpus of"
+        " 'lcores'");
+  CHECK(problem(port + "queue-pairs = 1\n") == "accepted");
+  CHECK(problem(port + "queue-pairs = 2\n") ==
+        "dpdk-netback.toml:4: 'queue-pairs' is 2: a port has 1, or one for each of the 1 cpus of"
+        " 'lcores'");
+  CHECK(problem(port + "queue-pairs = 33\n") ==
+        "dpdk-netback.toml:4: 'queue-pairs' must be a whole number from 1 to 32, not 33");
+}
+
 TEST_CASE("names_devices_and_bridges_belong_to_one_port") {
   const std::string first = "[[port]]\nname = \"a\"\ndevice = \"d\"\nbridge = \"br\"\n";
   CHECK(problem(first + "[[port]]\nname = \"a\"\ndevice = \"e\"\n") ==

@@ -278,9 +278,23 @@ TEST_CASE("text_of_a_port_ends_with_its_filters_and_whom_they_are_for") {
   port["unicast"] = Json::array({filter("00:16:3e:00:00:01", Json::array({"1.0", "2.0"}))});
   port["multicast"] = Json::array({filter("01:00:5e:00:00:01", Json::array({"1.0"})),
                                    filter("33:33:00:00:00:02", Json::array({"2.0"}))});
+  port["queue_pairs"] = Json::array();
+  for (int worker : {1, 0})
+    port["queue_pairs"].push_back({{"queue", 1 - worker},
+                                   {"worker", worker},
+                                   {"received_frames", 1234 * worker},
+                                   {"sent_frames", 5}});
+  port["queue_pairs"][0]["cpu"] = 7;
+  port["flow_rules"] =
+      Json::array({{{"address", "00:16:3e:00:00:01"}, {"vif", "2.0"}, {"queue", 1}}});
   CHECK(ports_text({{"ports", Json::array({port, {{"port", "q"}}})}}) ==
         "port             p\n"
         "promiscuous_for  vif 1.0 vif 2.0\n"
+        "QUEUE_PAIR  WORKER  CPU  RECEIVED_FRAMES  SENT_FRAMES\n"
+        "         0       1    7             1234            5\n"
+        "         1       0    -                0            5\n"
+        "FLOW_RULE          VIF  QUEUE_PAIR\n"
+        "00:16:3e:00:00:01  2.0           1\n"
         "FILTER     ADDRESS            VIFS\n"
         "unicast    00:16:3e:00:00:01  1.0 2.0\n"
         "multicast  01:00:5e:00:00:01  1.0\n"

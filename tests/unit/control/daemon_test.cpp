@@ -122,3 +122,22 @@ TEST_CASE("daemon_a_port_on_the_PCI_bus_needs_hugepages_others_do_not") {
   CHECK(refused.error().message.starts_with("PCI device 0000:03:00.0 needs hugepages"));
   CHECK(refused.error().fix.starts_with("sysctl vm.nr_hugepages=N"));
 }
+
+TEST_CASE("daemon_large_buffers_are_shared_by_the_queue_pairs_that_receive_into_them") {
+  const FakeRoot root;
+  root.file("run/vhost.sock");
+  std::vector<PortDevice> devices;
+  for (const char* text : {"net_null0", "net_virtio_user0,path=/run/vhost.sock"})
+    devices.push_back(
+        check_device({.name = "p", .device = text, .bridge = "", .queue_pairs = 3}, root.path, 3)
+            .value());
+  count_large_pairs(devices);
+  CHECK(devices[1].large_pairs == 3);
+  devices.push_back(devices[1]);
+  devices.back().queue_pairs = 1;
+  count_large_pairs(devices);
+  CHECK(devices[1].large_pairs == 4);
+  devices.resize(1);
+  count_large_pairs(devices);
+  CHECK(devices[0].large_pairs == 1);
+}

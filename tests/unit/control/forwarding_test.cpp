@@ -140,6 +140,29 @@ TEST_CASE("forwarding_all_queues_of_a_vif_are_attached_or_none") {
   CHECK(b.attached == std::vector<const GuestQueue*>{b.guests[0]->queue.get()});
 }
 
+TEST_CASE("forwarding_each_queue_pair_of_a_port_goes_to_its_worker_once") {
+  FakeXen::instance().reset();
+  Mailbox mailboxes[2];
+  WorkerLink links[2] = {WorkerLink(mailboxes[0]), WorkerLink(mailboxes[1])};
+  Forwarding forwarding({&links[0], &links[1]});
+  PortQueue pairs[2] = {{.port = 3, .worker = 1}, {.port = 3, .queue = 1}};
+  for (PortQueue& pair : pairs) pair.by_worker = {&pairs[1], &pairs[0]};
+  REQUIRE(forwarding.attach_ports({&pairs[0]}));
+  for (int worker : {0, 1}) {
+    std::vector<PortQueue*> attached;
+    for (Command command; mailboxes[worker].next_command(command);) {
+      if (const auto* port = std::get_if<AttachPort>(&command.what)) {
+        attached.push_back(port->port);
+      } else {
+        CHECK(std::get<UseTable>(command.what).table->segment(3)->port == &pairs[0]);
+      }
+      mailboxes[worker].report(Acked{command.sequence});
+    }
+    CHECK(attached == std::vector{&pairs[1 - worker]});
+    links[worker].handle_reports();
+  }
+}
+
 TEST_CASE("forwarding_of_two_workers_each_has_its_queues_and_ports_and_all_have_the_table") {
   FakeXen::instance().reset();
   Mailbox mailboxes[2];

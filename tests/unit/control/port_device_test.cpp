@@ -236,6 +236,54 @@ TEST_CASE("port_device_virtio_rings_are_as_long_as_the_argument_says_or_256") {
   CHECK(virtio_ring_slots(device) == 256);
 }
 
+TEST_CASE("port_device_queue_pairs_are_as_the_driver_is_known_to_keep_order_or_as_asked") {
+  const Root root;
+  root.file("sys/class/net/v0/type", "1");
+  root.file("dev/vhost-net");
+  root.file("dev/net/tun");
+  root.link("sys/bus/pci/devices/0000:03:00.0/driver", "../drivers/vfio-pci");
+  const auto pairs = [&](const std::string& device, uint16_t workers,
+                         std::optional<uint32_t> asked = {}) {
+    const auto checked = check_device(
+        {.name = "p", .device = device, .bridge = "", .queue_pairs = asked}, root.path, workers);
+    return checked ? std::to_string(Result(checked).value().queue_pairs)
+                   : checked.error().message + " / " + checked.error().fix;
+  };
+  for (const char* device : {"net_null0", "net_ring0", "03:00.0"}) {
+    CHECK(pairs(device, 1) == "1");
+    CHECK(pairs(device, 3) == "3");
+    CHECK(pairs(device, 3, 1) == "1");
+  }
+  for (const std::string& device : {std::string("net_tap0,iface=t7"), virtio}) {
+    CHECK(pairs(device, 3) == "1");
+    CHECK(pairs(device, 3, 3) == "3");
+  }
+  for (const char* device : {"net_af_packet0,iface=v0", "net_af_xdp0,iface=v0", "net_pcap0"}) {
+    CHECK(pairs(device, 3) == "1");
+    CHECK(has(pairs(device, 3, 3), "its driver has one queue pair, not 3 / queue-pairs = 1"));
+  }
+}
+
+TEST_CASE("port_device_virtio_user_is_told_how_many_queue_pairs_it_has") {
+  const Root root;
+  root.file("dev/vhost-net");
+  root.file("dev/net/tun");
+  const auto arguments = [&](const std::string& more, std::optional<uint32_t> asked) {
+    const auto checked = check_device(
+        {.name = "p", .device = virtio + ",iface=t7" + more, .bridge = "", .queue_pairs = asked},
+        root.path, 2);
+    return checked ? Result(checked).value().arguments
+                   : checked.error().message + " / " + checked.error().fix;
+  };
+  const std::string as_given = "path=/dev/vhost-net,iface=t7";
+  CHECK(arguments("", {}) == as_given);
+  CHECK(arguments("", 2) == as_given + ",queues=2,cq=1");
+  CHECK(arguments(",queues=4,cq=1", 2) == as_given + ",queues=4,cq=1");
+  CHECK(has(arguments(",queues=1", 2), "it has 1 of 2 queue pairs / leave out queues="));
+  CHECK(has(arguments(",queues=x", 2), "queues=x is not a number"));
+  CHECK(arguments(",queues=1", {}) == as_given + ",queues=1");
+}
+
 TEST_CASE("port_device_ports_share_a_quarter_of_the_large_buffers_or_have_none") {
   CHECK(large_receive_slots(2048, 1) == 512);
   CHECK(large_receive_slots(2048, 2) == 256);

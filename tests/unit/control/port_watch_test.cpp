@@ -19,20 +19,21 @@ struct Watched : FakeNic {
   std::unique_ptr<Loop> loop = std::move(Loop::make()).value();
   std::unique_ptr<FramePool> pool = make_pool();
   std::vector<std::unique_ptr<Port>> ports;
-  Mailbox mailbox;
-  WorkerLink link{mailbox};
+  Mailbox mailbox, second;
+  WorkerLink link{mailbox}, second_link{second};
   std::vector<bool> news;  // of the link, as it was told
   std::unique_ptr<PortWatch> watch;
 
-  Watched() {
+  explicit Watched(uint16_t workers = 1) {
     const PortConfig config{.name = "p", .device = "net_null8"};
-    const auto device = check_device(config);
+    const auto device = check_device(config, {}, workers);
     REQUIRE(device);
     auto port = Port::open(config, Result(device).value(), *pool);
     REQUIRE(port);
     ports.push_back(std::move(port).value());
+    ports[0]->lend_to(0, workers);
     watch = std::make_unique<PortWatch>(
-        *loop, ports, *pool, std::vector{&link},
+        *loop, ports, *pool, std::vector{&link, &second_link},
         [this](const Port& changed) { news.push_back(changed.link_up()); });
   }
   ~Watched() {
@@ -45,11 +46,12 @@ struct Watched : FakeNic {
     while (Loop::Clock::now() < end) loop->run_once(5ms);
   }
   // How many of its commands the worker acked.
-  int ack() {
+  int ack() { return ack(mailbox, link); }
+  static int ack(Mailbox& worker, WorkerLink& its_link) {
     Command command;
     int count = 0;
-    for (; mailbox.next_command(command); ++count) mailbox.report(Acked{command.sequence});
-    link.handle_reports();
+    for (; worker.next_command(command); ++count) worker.report(Acked{command.sequence});
+    its_link.handle_reports();
     return count;
   }
   bool device_is_open() {
@@ -82,6 +84,21 @@ TEST_CASE("port_watch_closes_a_removed_device_once_its_worker_has_seen_that_it_d
   CHECK(w.port().queue().running.load());
   CHECK(w.news == std::vector{false, true});
   CHECK(w.ack() == 1);  // one that sleeps is to wait for it as well
+}
+
+TEST_CASE("port_watch_closes_a_removed_device_once_all_workers_with_a_pair_of_it_have_seen_that") {
+  Watched w(2);
+  w.removed = true;
+  w.pass(PortWatch::look_interval + 50ms);
+  w.removed = false;
+  CHECK(w.ack() == 1);
+  CHECK(w.device_is_open());
+  CHECK(w.ack(w.second, w.second_link) == 1);
+  CHECK_FALSE(w.device_is_open());
+  w.pass(2 * PortWatch::look_interval);
+  CHECK(w.device_is_open());
+  CHECK(w.ack() == 1);
+  CHECK(w.ack(w.second, w.second_link) == 1);
 }
 
 TEST_CASE("port_watch_tries_a_device_that_stays_removed_less_and_less_often") {

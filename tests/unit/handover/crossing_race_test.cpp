@@ -102,6 +102,36 @@ TEST_CASE("handover: frames cross between two workers while vifs come and go") {
   two.end();
 }
 
+TEST_CASE("handover: each worker has its own queue pair of a port, and none crosses to it") {
+  TwoWorkers two;
+  PortQueue second{.port = 0, .queue = 1, .worker = 1};
+  two.controls[0].post_and_wait(DetachPort{&two.port});
+  for (PortQueue* pair : {&two.port, &second}) pair->by_worker = {&two.port, &second};
+  two.controls[0].post_and_wait(AttachPort{&two.port});
+  two.controls[1].post_and_wait(AttachPort{&second});
+  for (int round = 0; round < 10; ++round) {
+    TestGuest here(0, 7), there(1, 8);
+    there.queue->worker = 1;
+    TestGuest* const guests[] = {&here, &there};
+    for (TestGuest* guest : guests)
+      for (uint16_t id = 0; id < frames_each_way; ++id)
+        guest->put_frame(make_frame({{2, 0, 0, 9, 9, 9}}, guest->settings.mac, 60), id);
+    for (int i : {0, 1}) two.controls[i].post_and_wait(AttachQueue{guests[i]->queue.get()});
+    two.use_table({&here, &there});
+    for (TestGuest* guest : guests) push(*guest);
+    for (TestGuest* guest : guests)  // the pairs do not run, and say so of their own guests
+      REQUIRE(soon([&] {
+        return guest->queue->counters.read(Q::from_guest_drop_too_early_frames) == frames_each_way;
+      }));
+    two.use_table({});
+    for (int i : {0, 1}) two.controls[i].post_and_wait(DetachQueue{guests[i]->queue.get(), false});
+  }
+  for (const auto& worker : two.workers)
+    CHECK(worker->counters().read(WorkerCounter::worker_crossed_frames) == 0);
+  two.controls[1].post_and_wait(DetachPort{&second});
+  two.end();
+}
+
 // Without a wake-up it would be 10 ms until the other worker looks.
 TEST_CASE("handover: a worker that sleeps is woken by a frame that crosses") {
   TwoWorkers two;

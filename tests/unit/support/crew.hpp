@@ -21,10 +21,11 @@ class Crew : public Bench {
   static constexpr rte_ether_addr elsewhere{{2, 0, 0, 9, 9, 9}};
   static constexpr rte_ether_addr broadcast{{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}};
 
-  // The port is the first worker's. `port_takes`: frames before they are read.
+  // The port is the first worker's, or has a pair for each. `port_takes`: frames before they are
+  // read.
   explicit Crew(const std::vector<CrewGuest>& wanted, uint16_t worker_count = 2,
-                uint32_t port_takes = 1023)
-      : port(*pool, port_takes) {
+                uint32_t port_takes = 1023, uint16_t port_pairs = 1)
+      : port(*pool, port_takes, port_pairs) {
     std::vector<Mailbox*> ends;
     for (uint16_t i = 0; i < worker_count; ++i)
       ends.push_back(mailboxes.emplace_back(std::make_unique<Mailbox>()).get());
@@ -34,6 +35,7 @@ class Crew : public Bench {
                                                  *mailboxes[i], *grants, *events, *pool,
                                                  &crossings->end(i)));
     post(0, AttachPort{&port.queue});
+    for (auto& pair : port.others) post(pair->worker, AttachPort{pair.get()});
     for (const CrewGuest& guest : wanted) {
       const auto vif = static_cast<uint16_t>(guests.size());
       guests.push_back(std::make_unique<TestGuest>(vif, static_cast<uint16_t>(7 + vif)));
@@ -86,18 +88,19 @@ class Crew : public Bench {
     put(from, bytes, flags);
     turn();
   }
-  void arrive(const Bytes& bytes) {
-    port.feed(bytes);
+  void arrive(const Bytes& bytes, uint16_t pair = 0) {
+    port.feed(make_mbuf(*pool, bytes), pair);
     turn();
   }
   static Bytes frame(const rte_ether_addr& to, const TestGuest& from, size_t bytes = 100) {
     return make_frame(to, from.settings.mac, bytes);
   }
-  // What each guest has got since the last call, and the port.
+  // What each guest has got since the last call, and each pair of the port.
   std::vector<Frames> got() {
     std::vector<Frames> all;
     for (auto& guest : guests) all.push_back(delivered(*guest));
-    all.push_back(port.sent_bytes());
+    for (uint16_t pair = 0; pair <= port.others.size(); ++pair)
+      all.push_back(port.sent_bytes(pair));
     return all;
   }
   static Frames delivered(TestGuest& guest) {

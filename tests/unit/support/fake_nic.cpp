@@ -1,6 +1,8 @@
 #include "tests/unit/support/fake_nic.hpp"
 
 #include <dlfcn.h>
+#include <rte_errno.h>
+#include <rte_flow.h>
 
 #include <algorithm>
 
@@ -33,6 +35,24 @@ Function* real(Function*, const char* name) {
   return reinterpret_cast<Function*>(dlsym(RTLD_NEXT, name));
 }
 
+// Of the one kind of rule that there is.
+std::string address_of(const rte_flow_item* pattern) {
+  return address_text(static_cast<const rte_flow_item_eth*>(pattern->spec)->hdr.dst_addr);
+}
+
+bool is_for_one_address(const rte_flow_attr& attributes, const rte_flow_item* pattern,
+                        const rte_flow_action* actions) {
+  return attributes.ingress && pattern[0].type == RTE_FLOW_ITEM_TYPE_ETH &&
+         rte_is_broadcast_ether_addr(
+             &static_cast<const rte_flow_item_eth*>(pattern[0].mask)->hdr.dst_addr) &&
+         pattern[1].type == RTE_FLOW_ITEM_TYPE_END &&
+         actions[0].type == RTE_FLOW_ACTION_TYPE_QUEUE &&
+         actions[1].type == RTE_FLOW_ACTION_TYPE_END;
+}
+
+// A rule's handle is its entry.
+using Flow = std::pair<const std::string, uint16_t>;
+
 int set_mode(const char* name, bool& mode, bool on) {
   const int refused = nic().begin(name);
   if (refused == 0) mode = on;
@@ -43,7 +63,10 @@ int set_mode(const char* name, bool& mode, bool on) {
 }  // namespace netback::test
 
 using netback::address_text;
+using netback::test::address_of;
 using netback::test::FakeNic;
+using netback::test::Flow;
+using netback::test::is_for_one_address;
 using netback::test::nic;
 using netback::test::real;
 using netback::test::set_mode;
@@ -65,7 +88,10 @@ int rte_eth_dev_info_get(uint16_t port, rte_eth_dev_info* info) {
   if (!hidden)
     if (const int failed = real(&rte_eth_dev_info_get, "rte_eth_dev_info_get")(port, info))
       return failed;
-  if (FakeNic::current != nullptr) info->max_mac_addrs = nic().addresses_max;
+  if (FakeNic::current == nullptr) return 0;
+  info->max_mac_addrs = nic().addresses_max;
+  info->max_rx_queues = std::min(info->max_rx_queues, nic().receive_queues_max);
+  info->max_tx_queues = std::min(info->max_tx_queues, nic().transmit_queues_max);
   return 0;
 }
 
@@ -137,6 +163,51 @@ int rte_eth_allmulticast_get(uint16_t port) {
 int rte_eth_promiscuous_get(uint16_t port) {
   PASS_ON(rte_eth_promiscuous_get, port);
   return nic().state.promiscuous ? 1 : 0;
+}
+
+int rte_eth_dev_configure(uint16_t port, uint16_t receive, uint16_t transmit,
+                          const rte_eth_conf* wanted) {
+  PASS_ON(rte_eth_dev_configure, port, receive, transmit, wanted);
+  if (wanted->rxmode.mq_mode == RTE_ETH_MQ_RX_RSS && nic().refuses.contains("configure_rss"))
+    return nic().refuses["configure_rss"];
+  nic().configured = *wanted;
+  return real(&rte_eth_dev_configure, "rte_eth_dev_configure")(port, receive, transmit, wanted);
+}
+
+int rte_eth_dev_rss_reta_update(uint16_t port, rte_eth_rss_reta_entry64* table, uint16_t size) {
+  if (FakeNic::current != nullptr && nic().refuses.contains("rss_reta_update"))
+    return nic().refuses["rss_reta_update"];
+  return real(&rte_eth_dev_rss_reta_update, "rte_eth_dev_rss_reta_update")(port, table, size);
+}
+
+int rte_flow_validate(uint16_t port, const rte_flow_attr* attributes, const rte_flow_item* pattern,
+                      const rte_flow_action* actions, rte_flow_error* error) {
+  PASS_ON(rte_flow_validate, port, attributes, pattern, actions, error);
+  if (!is_for_one_address(*attributes, pattern, actions)) return -ENOTSUP;
+  return nic().refuses.contains("flow_validate") ? nic().begin("flow_validate") : 0;
+}
+
+rte_flow* rte_flow_create(uint16_t port, const rte_flow_attr* attributes,
+                          const rte_flow_item* pattern, const rte_flow_action* actions,
+                          rte_flow_error* error) {
+  PASS_ON(rte_flow_create, port, attributes, pattern, actions, error);
+  const uint16_t queue = static_cast<const rte_flow_action_queue*>(actions->conf)->index;
+  const std::string address = address_of(pattern);
+  int refused = nic().begin("flow_create", address + " to " + std::to_string(queue));
+  if (refused == 0 && nic().flows.size() >= nic().flows_max) refused = -ENOSPC;
+  if (refused == 0 && nic().flows.contains(address)) refused = -EEXIST;
+  rte_errno = -refused;
+  if (refused != 0) return nullptr;
+  return reinterpret_cast<rte_flow*>(&*nic().flows.emplace(address, queue).first);
+}
+
+int rte_flow_destroy(uint16_t port, rte_flow* flow, rte_flow_error* error) {
+  PASS_ON(rte_flow_destroy, port, flow, error);
+  const std::string address = reinterpret_cast<Flow*>(flow)->first;
+  if (nic().refuses.contains("flow_destroy")) return nic().begin("flow_destroy");
+  nic().begin("flow_destroy", address);
+  nic().flows.erase(address);
+  return 0;
 }
 
 }  // extern "C"

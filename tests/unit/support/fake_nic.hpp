@@ -25,11 +25,16 @@ class FakeNic {
   std::map<std::string, int> refuses;
   size_t groups_max = SIZE_MAX;  // a longer list is refused with -ENOSPC
   uint32_t addresses_max;
+  size_t flows_max = SIZE_MAX;  // one more rule is refused with -ENOSPC
+  uint16_t receive_queues_max = UINT16_MAX, transmit_queues_max = UINT16_MAX;  // that it says
   bool removed = false;   // what the driver says of its device
   int removed_asked = 0;  // how often it was asked that
 
   FilterState state{.primary = own_mac};
-  // What was called: "mac_addr_add 00:16:3e:00:00:01", "set_mc_addr_list 2", "promiscuous_enable".
+  std::map<std::string, uint16_t> flows;  // rules: to which queue what is for an address comes
+  rte_eth_conf configured{};              // what the driver was configured with last
+  // What was called; a rule that is found good is not: "flow_create 00:16:3e:00:00:01 to 1",
+  // "mac_addr_add 00:16:3e:00:00:01", "set_mc_addr_list 2", "promiscuous_enable".
   std::vector<std::string> calls;
   size_t count(const std::string& name) const;  // of them, that begin so
 
