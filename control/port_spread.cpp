@@ -13,6 +13,8 @@ constexpr uint64_t types_wanted = RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP;
 
 PortSpread choose_spread(const rte_eth_dev_info& info, const PortDevice& device, size_t pairs) {
   if (pairs == 1) return {.text = "off: one queue pair"};
+  if (device.quirks->kernel_tap && device.iface.empty())
+    return {.text = "absent: whoever is behind the socket spreads flows"};
   if (device.quirks->kernel_tap) return {.text = "absent: the kernel spreads flows"};
   const uint64_t types = info.flow_type_rss_offloads & types_wanted;
   if (types == 0) return {.text = "absent: the driver has none"};

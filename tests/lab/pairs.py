@@ -1,11 +1,12 @@
 """A port with a queue pair for each worker: each worker sends and receives by its own."""
 
 import errno
+import subprocess
 
 from lab import scenario, until
 from nic_filters import Nic
 from stacks import Space
-from traffic import G1, G2, G3, assert_intact
+from traffic import G1, G2, G3, NOBODY, assert_intact
 from wires import QUIET, SYS
 from workers import G4, two_cpus
 
@@ -31,6 +32,22 @@ device = "net_tap1,iface=tap-b"
 {2}
 """
 
+# A host whose vhost-user port gives back what it gets, to the sender's address.
+REFLECTED = """
+lcores = [{0}, {1}]
+memory = "pages"
+memory-mb = 128
+frame-buffers = 8192
+wait-for-hotplug = false
+
+[[port]]
+name = "a"
+device = "net_virtio_user0,path={2},queue_size=1024"
+queue-pairs = 2
+
+[defaults]
+nic = "a"
+"""
 STEERED = """
 lcores = [{0}, {1}]
 memory = "pages"
@@ -161,3 +178,42 @@ def steering(lab):
     lab.pktgen("g3", "--events", "receive")
     assert rules(nic) == {G2: "1"} and "g3" in lab.connected(), nic.calls()
     assert shown()["steering"] == "on, but for 1 address: No space left on device", shown()
+
+
+def reflector(lab, socket):
+    """DPDK's own vhost-user backend with two queue pairs, each of which it sends back by."""
+    words = ["dpdk-testpmd", "--no-pci", "--no-huge", "--no-shconf", "-m", 128, "-l", "0,1",
+             f"--vdev=net_vhost0,iface={socket},queues=2", "--", "--rxq=2", "--txq=2",
+             "--total-num-mbufs=8192", "--forward-mode=macswap", "--auto-start",
+             "--no-flush-rx"]
+    log = open(lab.directory / "testpmd.log", "w")
+    process = subprocess.Popen([str(word) for word in words], stdin=subprocess.PIPE, stdout=log,
+                               stderr=log)
+    lab.processes.append(process)
+    until(lambda: process.poll() is not None or socket.exists(), "testpmd's socket")
+    assert process.poll() is None, (lab.directory / "testpmd.log").read_text()
+
+
+@scenario("two workers on a vhost-user port of two queue pairs: each sends and receives by its own,"
+          " nothing crosses", daemon=False)
+def vhost_user(lab):
+    cpus = two_cpus()
+    socket = lab.directory / "vhost"
+    reflector(lab, socket)
+    lab.configure(REFLECTED.format(*cpus, socket))
+    place(lab, cpus)
+    lab.start_daemon()
+    for name in ("g1", "g2"):
+        lab.create(name, MACS[name])
+    words = ("--numbered", "--events", "--count", COUNT, "both", "--linger", "--rate", PER_SECOND,
+             "--to", NOBODY)
+    guests = {name: lab.pktgen(name, *words) for name in ("g1", "g2")}
+    # testpmd drops what finds no room in the ring back.
+    until(lambda: all(pair["sent_frames"] == COUNT and pair["received_frames"] > COUNT / 2
+                      for pair in pairs(lab, "a")), "both pairs both ways")
+    crossed = [each["worker_crossed_frames"] for each in lab.ask("stats")["workers"]]
+    assert crossed == [0, 0], crossed
+    for guest in guests.values():
+        found = lab.stop(guest)
+        assert_intact(found)
+        assert found["sent"] == found["answered"] == COUNT and found["received"] > 0, found

@@ -137,3 +137,62 @@ TEST_CASE("port_pairs_a_device_that_comes_back_with_fewer_is_not_taken") {
   nic.receive_queues_max = 2;
   CHECK(o.port->come_back(*o.pool));
 }
+
+TEST_CASE("port_pairs_share_a_port_s_descriptors_as_far_as_bursts_need_them") {
+  using Slots = std::vector<uint16_t>;
+  FakeNic nic;
+  const auto slots = [&](uint16_t workers) {
+    nic.receive_slots.clear();
+    nic.transmit_slots.clear();
+    const PairsPort port(workers);
+    CHECK(nic.receive_slots == nic.transmit_slots);
+    return nic.receive_slots;
+  };
+  CHECK(slots(1) == Slots{1024});
+  CHECK(slots(2) == Slots{512, 512});
+  CHECK(slots(8) == Slots(8, 256));
+}
+
+TEST_CASE("port_pairs_each_has_its_own_interrupt_or_none_and_without_a_device_none") {
+  FakeNic nic;
+  nic.receive_fds = {{0, 70}, {1, 71}, {2, 70}};
+  const auto pool = make_pool();
+  for (const bool interrupts : {true, false}) {
+    const DriverQuirks quirks{.driver = "net_ring", .receive_interrupt = interrupts};
+    auto opened = Port::open(
+        {.name = "p", .device = "net_ring8"},
+        {.quirks = &quirks, .name = "net_ring8", .arguments = "", .iface = "", .queue_pairs = 4},
+        *pool);
+    REQUIRE(opened);
+    Port& port = *opened.value();
+    std::vector<int> fds;
+    for (const auto& pair : port.pairs()) fds.push_back(pair->receive_fd);
+    CHECK(fds == (interrupts ? std::vector{70, 71, -1, -1} : std::vector{-1, -1, -1, -1}));
+    port.suspend();
+    port.let_go();
+    for (const auto& pair : port.pairs()) CHECK(pair->receive_fd == -1);
+  }
+}
+
+TEST_CASE("port_pairs_keep_large_buffers_each_and_once_however_often_the_device_comes_back") {
+  FakeNic nic;
+  nic.more_receive_offloads = RTE_ETH_RX_OFFLOAD_TCP_LRO | RTE_ETH_RX_OFFLOAD_SCATTER;
+  const auto pool = std::move(FramePool::make("large", 1024, 512)).value();
+  const DriverQuirks quirks{.driver = "net_ring", .gives_large = true};
+  auto opened = Port::open({.name = "p", .device = "net_ring8"},
+                           {.quirks = &quirks,
+                            .name = "net_ring8",
+                            .arguments = "",
+                            .iface = "",
+                            .queue_pairs = 2,
+                            .large_pairs = 2},
+                           *pool);
+  REQUIRE(opened);
+  CHECK(nic.receive_slots == std::vector<uint16_t>{64, 64});  // of 512 a quarter
+  for (const auto& pair : opened.value()->pairs()) CHECK(pair->can.large_buffers);
+  CHECK(pool->free_large_buffers_here() == 512 - 128);
+  opened.value()->suspend();
+  opened.value()->let_go();
+  REQUIRE(opened.value()->come_back(*pool));
+  CHECK(pool->free_large_buffers_here() == 512 - 128);
+}

@@ -92,10 +92,11 @@ TEST_CASE("port_spread_a_tap_s_flows_are_spread_by_the_kernel") {
   rte_eth_dev_info info{};
   info.flow_type_rss_offloads = UINT64_MAX;
   const DriverQuirks tap{.driver = "net_tap", .kernel_tap = true}, nic{.driver = "pci"};
-  const auto chosen = [&](const DriverQuirks& quirks, size_t pairs) {
-    return choose_spread(info, {.quirks = &quirks, .name = "", .arguments = "", .iface = ""},
+  const auto chosen = [&](const DriverQuirks& quirks, size_t pairs, const char* iface = "t7") {
+    return choose_spread(info, {.quirks = &quirks, .name = "", .arguments = "", .iface = iface},
                          pairs);
   };
+  CHECK(chosen(tap, 2, "").text == "absent: whoever is behind the socket spreads flows");
   CHECK(chosen(tap, 2).text == "absent: the kernel spreads flows");
   CHECK(chosen(tap, 2).hash_types == 0);
   CHECK(chosen(nic, 2).hash_types == (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP));

@@ -91,6 +91,7 @@ int rte_eth_dev_info_get(uint16_t port, rte_eth_dev_info* info) {
   if (FakeNic::current == nullptr) return 0;
   info->max_mac_addrs = nic().addresses_max;
   info->max_rx_queues = std::min(info->max_rx_queues, nic().receive_queues_max);
+  info->rx_offload_capa |= nic().more_receive_offloads;
   info->max_tx_queues = std::min(info->max_tx_queues, nic().transmit_queues_max);
   return 0;
 }
@@ -172,6 +173,25 @@ int rte_eth_dev_configure(uint16_t port, uint16_t receive, uint16_t transmit,
     return nic().refuses["configure_rss"];
   nic().configured = *wanted;
   return real(&rte_eth_dev_configure, "rte_eth_dev_configure")(port, receive, transmit, wanted);
+}
+
+int rte_eth_rx_queue_setup(uint16_t port, uint16_t queue, uint16_t slots, unsigned socket,
+                           const rte_eth_rxconf* how, rte_mempool* pool) {
+  if (FakeNic::current != nullptr) nic().receive_slots.push_back(slots);
+  return real(&rte_eth_rx_queue_setup, "rte_eth_rx_queue_setup")(port, queue, slots, socket, how,
+                                                                 pool);
+}
+
+int rte_eth_tx_queue_setup(uint16_t port, uint16_t queue, uint16_t slots, unsigned socket,
+                           const rte_eth_txconf* how) {
+  if (FakeNic::current != nullptr) nic().transmit_slots.push_back(slots);
+  return real(&rte_eth_tx_queue_setup, "rte_eth_tx_queue_setup")(port, queue, slots, socket, how);
+}
+
+int rte_eth_dev_rx_intr_ctl_q_get_fd(uint16_t port, uint16_t queue) {
+  PASS_ON(rte_eth_dev_rx_intr_ctl_q_get_fd, port, queue);
+  const auto found = nic().receive_fds.find(queue);
+  return found == nic().receive_fds.end() ? -1 : found->second;
 }
 
 int rte_eth_dev_rss_reta_update(uint16_t port, rte_eth_rss_reta_entry64* table, uint16_t size) {

@@ -33,6 +33,9 @@ class FakeNic {
   FilterState state{.primary = own_mac};
   std::map<std::string, uint16_t> flows;  // rules: to which queue what is for an address comes
   rte_eth_conf configured{};              // what the driver was configured with last
+  std::vector<uint16_t> receive_slots, transmit_slots;  // of each queue that was set up, in order
+  uint64_t more_receive_offloads = 0;                   // that it says it has
+  std::map<uint16_t, int> receive_fds;                  // of queues whose interrupts it has
   // What was called; a rule that is found good is not: "flow_create 00:16:3e:00:00:01 to 1",
   // "mac_addr_add 00:16:3e:00:00:01", "set_mc_addr_list 2", "promiscuous_enable".
   std::vector<std::string> calls;
