@@ -22,20 +22,30 @@ void FilterControl::remove(const std::string& name) {
   const auto found =
       std::ranges::find(vifs_, name, [](const Entry& each) { return each.vif.name; });
   if (found == vifs_.end()) return;
-  Port* port = found->vif.port;
-  changed(port);
+  changed(found->vif.port);
+  leaving_.push_back(std::move(found->vif));
   vifs_.erase(found);
+}
+
+void FilterControl::left(const std::string& name) {
+  const auto found = std::ranges::find(leaving_, name, &Vif::name);
+  if (found == leaving_.end()) return;
+  Port* port = found->port;
+  leaving_.erase(found);
   steer(port);
 }
 
-// Of two vifs with one address the newest has the rule, as it has the frames.
+// Of two vifs with one address the newest has the rule, as it has the frames, while there are
+// tables with it.
 void FilterControl::steer(Port* port) const {
   if (port->pairs().size() == 1) return;
   FlowRules rules;
-  for (const Entry& entry : vifs_)
-    if (entry.vif.port == port)
-      rules[entry.vif.mac] = {.vif = entry.vif.name,
-                              .queue = port->queue().pair_of(entry.vif.worker).queue};
+  const auto add = [&](const Vif& vif) {
+    if (vif.port == port)
+      rules[vif.mac] = {.vif = vif.name, .queue = port->queue().pair_of(vif.worker).queue};
+  };
+  for (const Entry& entry : vifs_) add(entry.vif);
+  std::ranges::for_each(leaving_, add);
   port->steering().steer(std::move(rules));
 }
 

@@ -38,8 +38,11 @@ class FilterControl {
   // frame for it comes by another pair first, and its filters before the loop's next round: vifs
   // that come together are programmed together.
   void add(Vif vif);
-  // It is about to be disconnected; its groups are not asked any more.
+  // It is about to be disconnected; its groups are not asked any more. Its flow rule stays until
+  // left(), so that nothing of it comes by another pair while the old one has frames for it.
   void remove(const std::string& name);
+  // No worker knows it any more.
+  void left(const std::string& name);
   // A vif may have multicast control now, or no more: its port follows within the interval.
   void look_soon();
 
@@ -58,7 +61,8 @@ class FilterControl {
   WantedFilters wanted(const Port* port) const;
 
   Loop& loop_;
-  std::vector<Entry> vifs_;  // in the order in which they connected
+  std::vector<Entry> vifs_;   // in the order in which they connected
+  std::vector<Vif> leaving_;  // removed; workers may know them yet
   std::vector<Port*> changed_;
   // Timers that are due; 0: none.
   Loop::TimerId program_timer_ = 0, look_timer_ = 0;

@@ -268,6 +268,7 @@ void VifSession::disconnect(bool drain) {
   if (control_ring_) control_ring_->stop();
   world_.filters.remove(id_.text());
   world_.forwarding.remove(&connection_->queue(), [this, drain] {
+    world_.filters.left(id_.text());
     const auto left = std::make_shared<size_t>(connection_->queues().size());
     for (GuestQueue* queue : connection_->queues())
       worker_->link.post(DetachQueue{queue, drain}, [this, drain, left] {

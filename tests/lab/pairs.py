@@ -10,7 +10,7 @@ from traffic import G1, G2, G3, NOBODY, assert_intact
 from wires import QUIET, SYS
 from workers import G4, two_cpus
 
-COUNT, FLOWS, PER_SECOND = 4_000, 32, 8_000
+COUNT, FLOWS, PER_SECOND = 3_000, 32, 6_000
 MACS = {"g1": G1, "g2": G2, "g3": G3, "g4": G4}
 # Two ports that the kernel joins: what leaves by one comes back by the other.
 CONFIG = """

@@ -105,6 +105,19 @@ TEST_CASE("flow_steering_what_is_refused_stays_without_a_rule_while_its_vif_is_t
   CHECK(s.steering.counts().refused == 1);
 }
 
+TEST_CASE(
+    "flow_steering_a_driver_that_finds_a_rule_good_and_does_not_make_it_is_known_by_its_error") {
+  Steered s;
+  s.refuses["flow_create"] = -EINVAL;
+  s.steer({{mac_a, {"1.0", 0}}});
+  CHECK(s.steering.programmed().empty());
+  CHECK(s.steering.text() == "on, but for 1 address: Invalid argument");
+  s.steer({{mac_a, {"1.0", 0}}, {mac_b, {"2.0", 1}}});
+  CHECK(s.steering.text() == "on, but for 2 addresses: Invalid argument");
+  CHECK(s.count("flow_create") == 1);  // the first is not tried again
+  CHECK(s.steering.counts().refused == 2);
+}
+
 TEST_CASE("flow_steering_a_rule_that_cannot_be_taken_away_stays_known") {
   Steered s;
   s.steer({{mac_a, {"1.0", 0}}});
@@ -145,9 +158,24 @@ TEST_CASE("flow_steering_leads_a_vif_s_frames_to_its_worker_s_pair_from_its_firs
   s.add("3.0", mac_a, 1);
   CHECK(s.flows.at("00:16:3e:00:00:01") == 0);
   s.filters.remove("3.0");
+  s.filters.left("3.0");
   CHECK(s.flows.at("00:16:3e:00:00:01") == 1);
   s.filters.remove("1.0");
+  s.filters.left("1.0");
   CHECK(s.flows == Rules{{"00:16:3e:00:00:02", 0}});
+}
+
+TEST_CASE("flow_steering_a_rule_stays_for_as_long_as_a_worker_knows_the_vif") {
+  SteeredPort s;
+  s.add("1.0", mac_a, 0);
+  s.add("2.0", mac_a, 1);
+  s.filters.remove("2.0");
+  s.add("3.0", mac_b, 0);  // no other's coming changes that
+  CHECK(s.flows == Rules{{"00:16:3e:00:00:01", 0}, {"00:16:3e:00:00:02", 1}});
+  s.filters.left("2.0");
+  CHECK(s.flows == Rules{{"00:16:3e:00:00:01", 1}, {"00:16:3e:00:00:02", 1}});
+  s.filters.left("1.0");  // is not about to
+  CHECK(s.flows.size() == 2);
 }
 
 TEST_CASE("flow_steering_goes_with_the_port_s_device_and_comes_back_with_it") {

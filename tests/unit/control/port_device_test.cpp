@@ -282,6 +282,11 @@ TEST_CASE("port_device_virtio_user_is_told_how_many_queue_pairs_it_has") {
   CHECK(has(arguments(",queues=1", 2), "it has 1 of 2 queue pairs / leave out queues="));
   CHECK(has(arguments(",queues=x", 2), "queues=x is not a number"));
   CHECK(arguments(",queues=1", {}) == as_given + ",queues=1");
+  CHECK(arguments(",cq=0", 2) == as_given + ",cq=0,queues=2");  // the driver says what it thinks
+  const auto tap = check_device(
+      {.name = "p", .device = "net_tap0,iface=t7", .bridge = "", .queue_pairs = 2}, root.path, 2);
+  REQUIRE(tap);
+  CHECK(Result(tap).value().arguments == "iface=t7");  // it needs no telling
 }
 
 TEST_CASE("port_device_ports_share_a_quarter_of_the_large_buffers_or_have_none") {
