@@ -78,7 +78,7 @@ void read_defaults(const toml::table& text, Problems& problems, DaemonConfig& co
   for (const char* key : {"mac", "devid", "domain", "uuid"}) {
     table.refuse(key, "belongs in a vif file: it says which vif the file is about");
   }
-  read_settings(table, config.defaults);
+  read_settings(table, config.defaults, lock_ip_built_in);
   table.finish();
   if (!config.defaults.nic) return;
   for (const PortConfig& port : config.ports) {

@@ -74,8 +74,10 @@ struct DaemonConfig {
 Result<DaemonConfig> read_daemon_config(const std::string& directory);
 // Reads every `directory`/vif.d/*.toml in order of name; `errors` gets one line for each bad file
 // or pair of files that match the same vif. A bad file is returned too when it can be told which
-// vif it is about, so that this vif is refused instead of running on other settings.
-std::vector<VifConfig> read_vif_configs(const std::string& directory, std::vector<Error>& errors);
+// vif it is about, so that this vif is refused instead of running on other settings. `defaults`: of
+// the daemon's file; their lock-ip decides whether a file without one must have addresses in ip.
+std::vector<VifConfig> read_vif_configs(const std::string& directory, std::vector<Error>& errors,
+                                        const VifConfig& defaults);
 
 // Who a vif is, for finding its file.
 struct VifIdentity {

@@ -194,7 +194,7 @@ Result<EffectiveVif> effective_settings(const std::optional<VifConfig>& given,
   if (!rate) return rate.error();
 
   const std::optional<bool> no_truth;
-  const auto lock_ip = pick(file.lock_ip, no_truth, defaults.lock_ip, true);
+  const auto lock_ip = pick(file.lock_ip, no_truth, defaults.lock_ip, lock_ip_built_in);
   auto ip = choose_ip(file, xenstore, defaults, lock_ip.value);
   if (!ip) return ip.error();
   const std::optional<uint32_t> no_number;

@@ -52,10 +52,10 @@ void read_identity(TableReader& table, VifConfig& vif) {
 }
 
 // An ip that is for people may be anything.
-void read_ip(TableReader& table, VifConfig& vif) {
+void read_ip(TableReader& table, VifConfig& vif, bool lock_ip) {
   vif.ip = table.text("ip");
   vif.lock_ip = table.truth("lock-ip");
-  if (!vif.ip || vif.lock_ip == false) return;
+  if (!vif.ip || !vif.lock_ip.value_or(lock_ip)) return;
   if (const auto addresses = parse_addresses(*vif.ip); !addresses)
     table.problem_at("ip", fmt::format("'ip' {}; for people alone with lock-ip = false",
                                        addresses.error().message));
@@ -100,7 +100,8 @@ bool is_identified(const VifConfig& vif) {
   return vif.mac || (vif.devid && (vif.domain || vif.uuid));
 }
 
-VifConfig read_vif_file(const std::string& file, std::vector<Error>& errors) {
+VifConfig read_vif_file(const std::string& file, std::vector<Error>& errors,
+                        const VifConfig& defaults) {
   VifConfig vif;
   vif.file = file;
   const auto fail = [&](Error error) {
@@ -113,7 +114,7 @@ VifConfig read_vif_file(const std::string& file, std::vector<Error>& errors) {
   Problems problems(file);
   TableReader table(text.value(), problems);
   read_identity(table, vif);
-  read_settings(table, vif);
+  read_settings(table, vif, defaults.lock_ip.value_or(lock_ip_built_in));
   table.finish();
   if (problems.none() && !is_identified(vif)) {
     problems.add(1, "which vif? Give mac, or domain and devid, or uuid and devid");
@@ -122,10 +123,10 @@ VifConfig read_vif_file(const std::string& file, std::vector<Error>& errors) {
   return vif;
 }
 
-void read_settings(TableReader& table, VifConfig& vif) {
+void read_settings(TableReader& table, VifConfig& vif, bool lock_ip) {
   vif.nic = table.text("nic");
   vif.mtu = table.number("mtu", mtu_min, mtu_max);
-  read_ip(table, vif);
+  read_ip(table, vif, lock_ip);
   vif.rx_filter = table.truth("rx-filter");
   vif.lock_mac = table.truth("lock-mac");
   vif.lcores = table.lcores("lcores");
@@ -171,10 +172,11 @@ std::vector<std::string> vif_file_names(const std::string& directory, std::vecto
   return names;
 }
 
-std::vector<VifConfig> read_vif_configs(const std::string& directory, std::vector<Error>& errors) {
+std::vector<VifConfig> read_vif_configs(const std::string& directory, std::vector<Error>& errors,
+                                        const VifConfig& defaults) {
   std::vector<VifConfig> files;
   for (const std::string& name : vif_file_names(directory, errors)) {
-    VifConfig file = read_vif_file(name, errors);
+    VifConfig file = read_vif_file(name, errors, defaults);
     if (!is_identified(file)) continue;
     for (const VifConfig& other : files) {
       if (overlap(file, other)) errors.push_back(both_match(other, file));

@@ -39,7 +39,7 @@ Result<DaemonConfig> read_all_config(const std::string& directory) {
   auto config = read_daemon_config(directory);
   if (!config) return config.error();
   std::vector<Error> errors;
-  read_vif_configs(directory, errors);
+  read_vif_configs(directory, errors, config.value().defaults);
   if (!errors.empty()) return errors.front();
   if (auto& lcores = config.value().lcores; lcores.empty()) lcores = {last_cpu()};
   return config;

@@ -50,7 +50,7 @@ void count_large_pairs(std::vector<PortDevice>& devices);
 class Daemon {
  public:
   explicit Daemon(DaemonOptions options)
-      : options_(std::move(options)), vif_files_(options_.config_directory) {}
+      : options_(std::move(options)), vif_files_(options_.config_directory, config_.defaults) {}
 
   // In order; each undoes itself. They outlive nothing: run them while the daemon lives.
   std::vector<StartStep> steps();

@@ -6,6 +6,7 @@
 #include <chrono>
 
 #include "control/config_vif.hpp"
+#include "lib/base/log.hpp"
 
 namespace netback {
 namespace {
@@ -55,7 +56,9 @@ bool VifFiles::refresh(const std::vector<std::string>& names) {
     std::vector<Error> errors;
     file = {.stamp = stamp,
             .settled = std::max(stamp.modified_ns, stamp.changed_ns) < settled,
-            .config = read_vif_file(name, errors)};
+            .config = read_vif_file(name, errors, defaults_)};
+    if (!is_identified(file.config))
+      log::warn("{}; no vif has these settings", errors.front().message);
     ++files_read_;
     changed = true;
   }

@@ -13,10 +13,12 @@ namespace netback {
 // files of all of them read otherwise.
 class VifFiles {
  public:
-  explicit VifFiles(std::string directory) : directory_(std::move(directory)) {}
+  // `defaults`: as for read_vif_configs(), constant from the first read() on; they outlive it.
+  VifFiles(std::string directory, const VifConfig& defaults)
+      : directory_(std::move(directory)), defaults_(defaults) {}
 
   // As read_vif_configs() gives them. What is wrong with a file is in its own error; it is no
-  // concern of other vifs.
+  // concern of other vifs. One that does not say which vif it is about has a line of the log.
   const std::vector<VifConfig>& read();
 
   uint64_t files_read() const { return files_read_; }
@@ -37,6 +39,7 @@ class VifFiles {
   bool refresh(const std::vector<std::string>& names);
 
   const std::string directory_;
+  const VifConfig& defaults_;
   std::map<std::string, File> files_;  // by name
   std::vector<VifConfig> configs_;     // of those that say which vif they are about
   uint64_t files_read_ = 0;

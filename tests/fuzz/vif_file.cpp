@@ -83,7 +83,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto xenstore = fuzz::keys_of(text);
 
   std::vector<Error> errors;
-  const auto files = read_vif_configs(directory.path(), errors);
+  const auto files = read_vif_configs(directory.path(), errors, {});
   for (const Error& error : errors) fuzz::say(error);
   const auto file = match_vif(files, vif);
   if (!file) {

@@ -19,22 +19,28 @@ constexpr char mac_line[] = "mac = \"00:16:3e:01:02:03\"\n";
 constexpr char some_uuid[] = "c0ffee00-1234-5678-9abc-def012345678";
 
 // "vif.d/a.toml:LINE: why" of a file with this text.
-std::string vif_problem(const std::string& text) {
+std::string vif_problem(const std::string& text, const VifConfig& defaults = {}) {
   ConfigDirectory directory;
   directory.write("vif.d/a.toml", text);
   std::vector<Error> errors;
-  read_vif_configs(directory.path(), errors);
+  read_vif_configs(directory.path(), errors, defaults);
   if (errors.empty()) return "accepted";
   REQUIRE(errors.size() == 1);
   REQUIRE(errors[0].message.starts_with(directory.path() + "/"));
   return errors[0].message.substr(directory.path().size() + 1);
 }
 
+VifConfig defaults_with_lock(bool lock_ip) {
+  VifConfig defaults;
+  defaults.lock_ip = lock_ip;
+  return defaults;
+}
+
 VifConfig read_vif(const std::string& text) {
   ConfigDirectory directory;
   directory.write("vif.d/a.toml", text);
   std::vector<Error> errors;
-  const std::vector<VifConfig> files = read_vif_configs(directory.path(), errors);
+  const std::vector<VifConfig> files = read_vif_configs(directory.path(), errors, {});
   INFO((errors.empty() ? "" : errors[0].message));
   REQUIRE(errors.empty());
   REQUIRE(files.size() == 1);
@@ -47,7 +53,7 @@ size_t quarrels(const std::string& one, const std::string& other) {
   directory.write("vif.d/one.toml", one);
   directory.write("vif.d/other.toml", other);
   std::vector<Error> errors;
-  CHECK(read_vif_configs(directory.path(), errors).size() == 2);
+  CHECK(read_vif_configs(directory.path(), errors, {}).size() == 2);
   return errors.size();
 }
 
@@ -167,6 +173,14 @@ TEST_CASE("addresses_of_a_vif_file_are_checked_when_they_lock") {
         "\"192.0.2.0/28\", not \"the\"; for people alone with lock-ip = false");
   CHECK(vif_problem(bad + "lock-ip = true\n") != "accepted");
   CHECK(vif_problem(bad + "lock-ip = false\n") == "accepted");
+  CHECK(vif_problem(bad + "lock-ip = false\n", defaults_with_lock(true)) == "accepted");
+}
+
+TEST_CASE("addresses_of_a_vif_file_lock_as_the_defaults_say_when_it_does_not") {
+  const std::string bad = std::string(mac_line) + "ip = \"the mail server\"\n";
+  CHECK(vif_problem(bad, defaults_with_lock(false)) == "accepted");
+  CHECK(vif_problem(bad, defaults_with_lock(true)) == vif_problem(bad));
+  CHECK(vif_problem(bad + "lock-ip = true\n", defaults_with_lock(false)) == vif_problem(bad));
 }
 
 TEST_CASE("a_vif_may_have_several_cpus_to_choose_from") {
@@ -265,7 +279,7 @@ TEST_CASE("only_toml_files_are_read_in_order_of_name") {
   directory.write("vif.d/a.toml~", "nonsense");
   directory.write("d.toml", "nonsense");
   std::vector<Error> errors;
-  const std::vector<VifConfig> files = read_vif_configs(directory.path(), errors);
+  const std::vector<VifConfig> files = read_vif_configs(directory.path(), errors, {});
   CHECK(errors.empty());
   REQUIRE(files.size() == 3);
   CHECK(files[0].mac == "00:16:3e:00:00:0a");
@@ -276,10 +290,10 @@ TEST_CASE("only_toml_files_are_read_in_order_of_name") {
 TEST_CASE("no_vif_directory_is_no_files_and_a_broken_one_is_an_error") {
   ConfigDirectory directory;
   std::vector<Error> errors;
-  CHECK(read_vif_configs(directory.path(), errors).empty());
+  CHECK(read_vif_configs(directory.path(), errors, {}).empty());
   CHECK(errors.empty());
   directory.write("vif.d", "a file");
-  CHECK(read_vif_configs(directory.path(), errors).empty());
+  CHECK(read_vif_configs(directory.path(), errors, {}).empty());
   REQUIRE(errors.size() == 1);
   CHECK(errors[0].message == directory.path_of("vif.d") + ": Not a directory");
 }
@@ -290,7 +304,7 @@ TEST_CASE("a_bad_file_refuses_the_vif_that_it_is_about_and_no_other") {
   directory.write("vif.d/broken.toml", "mac = \n");
   directory.write("vif.d/good.toml", "mac = \"00:16:3e:01:02:0b\"\n");
   std::vector<Error> errors;
-  const std::vector<VifConfig> files = read_vif_configs(directory.path(), errors);
+  const std::vector<VifConfig> files = read_vif_configs(directory.path(), errors, {});
   CHECK(errors.size() == 2);
   REQUIRE(files.size() == 2);
   auto refused = match_vif(files, {.mac = "00:16:3e:01:02:0a"});
@@ -307,7 +321,7 @@ TEST_CASE("two_files_for_one_vif_are_an_error_that_names_both") {
   directory.write("vif.d/a.toml", mac_line);
   directory.write("vif.d/b.toml", "mac = \"00:16:3E:01:02:03\"\n");
   std::vector<Error> errors;
-  read_vif_configs(directory.path(), errors);
+  read_vif_configs(directory.path(), errors, {});
   REQUIRE(errors.size() == 1);
   CHECK(errors[0].message == directory.path_of("vif.d/a.toml") + " and " +
                                  directory.path_of("vif.d/b.toml") + " match the same vif");

@@ -81,6 +81,17 @@ TEST_CASE("daemon_a_vif_may_name_the_last_cpu_when_no_file_says_which_is_the_wor
   CHECK_FALSE(effective_settings(file, {{"mac", "00:16:3e:00:00:01"}}, daemon));
 }
 
+TEST_CASE("daemon_the_ip_of_a_vif_s_file_locks_as_the_defaults_say") {
+  ConfigDirectory directory;
+  directory.write("vif.d/a.toml", "mac = \"00:16:3e:00:00:01\"\nip = \"the mail server\"\n");
+  directory.write("dpdk-netback.toml", null_port);
+  const auto refused = read_all_config(directory.path());
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().message.starts_with(directory.path_of("vif.d/a.toml") + ":2: 'ip' must"));
+  directory.write("dpdk-netback.toml", std::string(null_port) + "[defaults]\nlock-ip = false\n");
+  CHECK(read_all_config(directory.path()));
+}
+
 TEST_CASE("daemon_DPDK_may_touch_the_PCI_devices_that_are_ports_and_no_others") {
   ConfigDirectory directory;
   directory.write("dpdk-netback.toml", std::string("lcores = [3, 5]\nmemory-mb = 77\n") +

@@ -4,7 +4,11 @@
 #include <catch2/catch.hpp>
 
 #include <fcntl.h>
+#include <spdlog/sinks/ostream_sink.h>
+#include <spdlog/spdlog.h>
 #include <sys/stat.h>
+
+#include <sstream>
 
 #include "tests/unit/control/config_files.hpp"
 
@@ -19,7 +23,8 @@ constexpr char text_two[] = "mac = \"00:16:3e:00:00:02\"\nmtu = 1000\n";
 
 // Files of an hour ago.
 struct Directory : ConfigDirectory {
-  VifFiles files{path()};
+  VifConfig defaults;
+  VifFiles files{path(), defaults};
 
   // `ago`: when it was last modified.
   void put(const std::string& file, const std::string& text, int seconds_ago = 3600) {
@@ -29,6 +34,21 @@ struct Directory : ConfigDirectory {
     REQUIRE(utimensat(AT_FDCWD, path_of(file).c_str(), times, 0) == 0);
   }
   std::optional<uint32_t> mtu(size_t of) { return files.read().at(of).mtu; }
+};
+
+// What is logged while it lives.
+class Log {
+ public:
+  Log() {
+    auto sink = std::make_shared<spdlog::sinks::ostream_sink_st>(stream_);
+    spdlog::set_default_logger(std::make_shared<spdlog::logger>("", sink));
+  }
+  ~Log() { spdlog::set_default_logger(before_); }
+  std::string text() const { return stream_.str(); }
+
+ private:
+  std::shared_ptr<spdlog::logger> before_ = spdlog::default_logger();
+  std::ostringstream stream_;
 };
 
 }  // namespace
@@ -63,10 +83,23 @@ TEST_CASE("vif_files_a_bad_file_stands_for_its_vif_until_it_is_mended") {
   Directory d;
   d.put(one, "mac = \"00:16:3e:00:00:01\"\nmtu = 1\n");
   d.put(two, "nonsense");  // of no vif
+  Log log;
   REQUIRE(d.files.read().size() == 1);
+  CHECK(log.text().find(d.path_of(two) + ":1: ") != std::string::npos);
+  CHECK(log.text().find("; no vif has these settings") != std::string::npos);
+  CHECK(log.text().find(d.path_of(one)) == std::string::npos);  // its vif says why
   CHECK_FALSE(d.files.read()[0].error.empty());
   d.put(one, text_one);
   CHECK(d.files.read()[0].error.empty());
+}
+
+TEST_CASE("vif_files_an_ip_locks_as_the_defaults_say") {
+  Directory d;
+  d.put(one, std::string(text_one) + "ip = \"the mail server\"\n");
+  d.defaults.lock_ip = false;
+  CHECK(d.files.read().at(0).error.empty());
+  d.put(one, std::string(text_one) + "ip = \"the mail server\"\nlock-ip = true\n");
+  CHECK(d.files.read().at(0).error.find("'ip' must be addresses") != std::string::npos);
 }
 
 TEST_CASE("vif_files_what_has_not_changed_for_a_while_is_not_read_again") {

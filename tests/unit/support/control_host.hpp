@@ -61,8 +61,8 @@ class ControlHost {
   bool worker_runs = true;
   ConfigDirectory files;
   ConfigDirectory state_files;  // the world's state_directory
-  VifFiles vif_files{files.path()};
   DaemonConfig config;
+  VifFiles vif_files{files.path(), config.defaults};
   std::unique_ptr<Loop> loop;
   std::unique_ptr<Store> store;
   std::unique_ptr<Grants> grants;
