@@ -5,6 +5,7 @@
 //   addresses  how many its table takes, the primary MAC with them; 16 without the file
 //   delay      milliseconds that each call takes
 //   removed    there for as long as the driver says that the device has been removed
+//   hides      a number: transmit offloads that its driver does not say it has; 0 without the file
 //   takes      of each burst it takes no more frames; asked for when the port starts
 #include <dlfcn.h>
 #include <fmt/format.h>
@@ -100,6 +101,7 @@ int rte_eth_dev_info_get(uint16_t port, rte_eth_dev_info* info) {
       reinterpret_cast<decltype(&rte_eth_dev_info_get)>(dlsym(RTLD_NEXT, "rte_eth_dev_info_get"));
   const int result = real(port, info);
   info->max_mac_addrs = Nic::addresses_max();
+  info->tx_offload_capa &= ~number_in("hides", uint64_t{0});
   return result;
 }
 

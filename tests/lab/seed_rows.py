@@ -8,12 +8,13 @@ from capture import frames_of
 from crafted import ALL_KINDS, TCP, Flow, Kind, Maker
 from lab import LabError, config_of, scenario, until
 from links import link_of
-from nic_filters import Nic
+from nic_filters import BELOW, Nic
 from traffic import G1, G2, G3, NOBODY, assert_intact
 from vlan import send, write_file
 from wires import OUTSIDE, Wire, exchanger, same, validate
 
 FRAMES = 200
+HIDDEN = 1 << 2 | 1 << 3  # RTE_ETH_TX_OFFLOAD_UDP_CKSUM, _TCP_CKSUM
 POSTED, BACKLOG = 256, 512  # a guest's buffers, and the frames that wait for one
 
 
@@ -28,9 +29,9 @@ def wired(lab):
 def out(lab, wire, sent):
     """What these frames of the guest's are at the far end."""
     path = lab.directory / "far.pcap"
-    dump = wire.capture(path)
+    dump, before = wire.capture(path), lab.port_frames()
     guest, _ = exchanger(lab, "g1", sent)
-    until(lambda: lab.port_frames() >= len(sent), "all frames on the wire")
+    until(lambda: lab.port_frames() >= before + len(sent), "all frames on the wire")
     found = lab.stop(guest)
     assert found["faults"] == found["unanswered"] == 0 and found["sent"] == len(sent), found
     dump.send_signal(signal.SIGINT)
@@ -152,6 +153,31 @@ def one_address(lab):
     send(lab, "g3", G1)
     until(lambda: lab.count("g1", "to_guest_frames") == 100, "the frames to the other")
     lab.stop(first)
+
+
+@scenario("seed_S11_checksums_are_the_drivers_when_it_says_so_at_the_start_and_ours_if_not",
+          daemon=False)
+def capability(lab):
+    wire = Wire(lab, "tap")
+    lab.start_daemon()
+    nic = Nic(lab)
+    lab.create("g1", G1)
+    maker = Maker(Flow(G1, OUTSIDE))
+    sent = [maker.blank(kind, size) for kind in ALL_KINDS for size in (100, 101, 1200)]
+    expected = [frame for each in sent for frame in each.wire]
+
+    def checksum_offload():
+        return lab.ctl("port", "wire")["ports"][0]["checksum_offload"]
+    for hidden, ours in ((0, 0), (HIDDEN, 0), (HIDDEN, len(sent))):
+        nic.set("hides", hidden)
+        if ours:  # it is asked again
+            lab.drain_daemon()
+            lab.start_daemon([*BELOW, nic.directory])
+        assert checksum_offload() == (not ours)
+        before = lab.ask("stats")["ports"][0]["port_checksums_completed"]
+        same(expected, out(lab, wire, sent), "from the guest")
+        completed = lab.ask("stats")["ports"][0]["port_checksums_completed"] - before
+        assert completed == ours, (completed, ours)
 
 
 @scenario("seed_S14_keys_of_xenstore_choose_the_port_and_what_passes_absent_ones_do_not",
