@@ -47,6 +47,7 @@ uint32_t Backlogs::join(GuestQueue& queue, std::span<rte_mbuf* const> row) {
   uint32_t segments = 0;
   const Room room = room_of(queue);
   const uint32_t before = queue.backlog.count();
+  if (before == 0) queue.to_guest.prefetch<true>(static_cast<uint32_t>(row.size()));
   for (rte_mbuf* frame : row) {
     if (segmented(frame) && !takes_segmented(*queue.settings, frame)) [[unlikely]]
       segments += join_cut(queue, frame, room);

@@ -1,21 +1,24 @@
 // What a port brings, for a benchmark of many vifs: preloaded below a daemon, it gives the frames
-// that net_null makes the addresses of vifs. The file WIRE_SOURCE, three numbers of 32 bits, says
+// that net_null makes the addresses of vifs. The file WIRE_SOURCE, four numbers of 32 bits, says
 // how and may change at any time: the last three bytes of the first vif's address, of how many vifs
-// with addresses from there on, and how many frames each gets before the next has its turn.
+// with addresses from there on, how many frames each gets before the next has its turn, and how many
+// come in a second, in bursts of so many; 0: whenever they are asked for.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <rte_byteorder.h>
+#include <rte_cycles.h>
 #include <rte_ethdev.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
 namespace {
 
 struct Orders {
-  uint32_t first, vifs, run;
+  uint32_t first, vifs, run, per_second;
 };
 
 const volatile Orders* orders() {
@@ -27,10 +30,25 @@ const volatile Orders* orders() {
   return static_cast<const volatile Orders*>(mapped);
 }
 
+// Whether the next burst is due. One that was late is made up for, but not a long pause.
+bool due(uint32_t run, uint32_t per_second) {
+  static uint64_t next = 0;
+  const uint64_t now = rte_rdtsc(), hz = rte_get_tsc_hz();
+  if (now < next) return false;
+  next = std::max(next, now - hz / 100'000) + hz * run / per_second;
+  return true;
+}
+
 uint16_t address_frames(uint16_t, uint16_t, rte_mbuf** frames, uint16_t count, uint16_t, void* of) {
   static uint32_t vif = 0, given = 0;
   const auto* now = static_cast<const volatile Orders*>(of);
   const uint32_t first = now->first, vifs = now->vifs, run = now->run;
+  const uint32_t per_second = now->per_second;
+  if (per_second > 0) {
+    const uint32_t burst = due(run, per_second) ? std::min<uint32_t>(run, count) : 0;
+    rte_pktmbuf_free_bulk(frames + burst, count - burst);
+    count = static_cast<uint16_t>(burst);
+  }
   for (uint16_t i = 0; i < count; ++i) {
     if (++given > run) given = 1, ++vif;
     if (vif >= vifs) vif = 0;

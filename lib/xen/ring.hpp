@@ -52,12 +52,13 @@ class BackRing {
   }
 
   // A hint: available() and copy_out() of the next `count` requests come soon. Their cache lines
-  // are fetched from the guest's core meanwhile.
+  // are fetched from the guest's core meanwhile; with `answered`, for the answers as well.
+  template <bool answered = false>
   void prefetch(uint32_t count) const {
     __builtin_prefetch(shared_);
     constexpr uint32_t line_bytes = 64;
     for (uint32_t i = 0; i < count; i += line_bytes / sizeof(Slot))
-      __builtin_prefetch(&slot(taken_ + i));
+      __builtin_prefetch(&slot(taken_ + i), answered);
   }
 
   // Copies requests that follow the `skip` first untaken ones. The caller asked available().
