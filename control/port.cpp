@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "control/kernel_link.hpp"
+#include "control/memif_device.hpp"
 #include "lib/base/log.hpp"
 
 namespace netback {
@@ -48,6 +49,7 @@ Status Port::begin(FramePool& pool) {
   if (Status status = join_kernel(); !status) return status;
   if (vanished()) return failed("went while it was opened", -ENODEV);
   present_ = true;
+  opened_at_ = Clock::now();
   update_link();
   set_running(true);
   return Done{};
@@ -135,7 +137,9 @@ void Port::find_capabilities(uint64_t transmit_offloads) {
 Status Port::start() {
   if (Status status = set_mtu(); !status) return status;
   if (const int result = rte_eth_dev_start(queue().device); result != 0)
-    return failed("does not start", result);
+    return failed("does not start", result,
+                  device_.connects ? "start its server first, or role=server" : "");
+  if (device_.connects) socket_ = memif_socket_inode(device_);
   started_ = true;
   if (filters_) {
     filters_->begin(queue().device);
@@ -154,6 +158,7 @@ Status Port::start() {
 // A kernel interface below the port must carry our mtu; drivers without one say ENOTSUP.
 Status Port::set_mtu() {
   if (device_.quirks->understates_mtu) {
+    if (!device_.quirks->kernel_interface) return Done{};  // its rings fit it
     const Status status = set_interface_mtu(device_.iface, config_.mtu);
     return status ? status : named(status.error());
   }
@@ -218,18 +223,22 @@ void Port::end_device() {
 
 bool Port::vanished() const {
   return rte_eth_dev_is_removed(queue().device) == 1 ||
-         (interface_ != 0 && !interface_is_there(interface_));
+         (interface_ != 0 && !interface_is_there(interface_)) ||
+         (device_.connects && present_ && !driver_says_up() &&
+          (link_up_ || Clock::now() - opened_at_ > patience_));
 }
 
 bool Port::can_come_back() const {
   if (device_.quirks->keeps_buffers) return false;
   if (device_.quirks->kernel_interface) return if_nametoindex(device_.iface.c_str()) != 0;
+  if (device_.connects) return memif_server_is_there(device_, socket_);
   return !device_.pci() || pci_device_exists(device_);
 }
 
 void Port::suspend() {
   set_running(false);
   present_ = link_up_ = false;
+  patience_ = std::min<Clock::duration>(2 * patience_, patience_max);
   filters_->end();
   steering_.end();
 }
@@ -264,18 +273,26 @@ std::string Port::mac() const {
 Port::DriverCounts Port::driver_counts() const {
   rte_eth_stats counts{};
   if (!probed_ || rte_eth_stats_get(queue().device, &counts) != 0) return counts_seen_;
-  const DriverCounts& before = counts_before_;
-  counts_seen_ = {before.received_frames + counts.ipackets, before.sent_frames + counts.opackets,
-                  before.missed_frames + counts.imissed, before.failed_frames + counts.oerrors};
+  // While nobody is at the other end net_memif says 0.
+  const DriverCounts &before = counts_before_, &seen = counts_seen_;
+  counts_seen_ = {std::max(seen.received_frames, before.received_frames + counts.ipackets),
+                  std::max(seen.sent_frames, before.sent_frames + counts.opackets),
+                  std::max(seen.missed_frames, before.missed_frames + counts.imissed),
+                  std::max(seen.failed_frames, before.failed_frames + counts.oerrors)};
   return counts_seen_;
 }
 
-bool Port::update_link() {
+bool Port::driver_says_up() const {
   rte_eth_link link{};
   const int result = rte_eth_link_get_nowait(queue().device, &link);
-  bool up = result != 0 || link.link_status == RTE_ETH_LINK_UP;
+  return result != 0 || link.link_status == RTE_ETH_LINK_UP;
+}
+
+bool Port::update_link() {
+  bool up = driver_says_up();
   // Drivers on one of the kernel's interfaces say up whatever it is.
   if (device_.quirks->kernel_interface) up = interface_is_running(device_.iface);
+  if (up) patience_ = patience_min;
   return std::exchange(link_up_, up) != up;
 }
 

@@ -3,6 +3,7 @@
 
 #include <rte_ether.h>
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <vector>
@@ -28,8 +29,8 @@ class Port {
   Port(const Port&) = delete;
   Port& operator=(const Port&) = delete;
 
-  // Whether what is below has gone: the kernel's interface that it was opened on, or a device of
-  // which the driver says so. Only while it is present.
+  // Whether what is below has gone: the kernel's interface that it was opened on, a device of
+  // which the driver says so, or the peer that it connected to. Only while it is present.
   bool vanished() const;
   // Whether there is something to open again. Never of a driver that keeps buffers: it would empty
   // the pool, and what it opens a second time may receive nothing.
@@ -95,6 +96,7 @@ class Port {
   Error failed(std::string_view what, int result, std::string fix = {}) const;
   Error named(const Error& error) const;
   void find_capabilities(uint64_t transmit_offloads);
+  bool driver_says_up() const;
   void tell_pairs();
   void set_running(bool running);
 
@@ -106,7 +108,15 @@ class Port {
   FlowSteering steering_;
   DriverCounts counts_before_ = {};        // of devices that have gone
   mutable DriverCounts counts_seen_ = {};  // with these, when they could be read last
-  unsigned interface_ = 0;                 // the kernel's index of what it was opened on, or 0
+  using Clock = std::chrono::steady_clock;
+  // How long what connects may take until it has a link: then it is opened again. Doubled each
+  // time.
+  static constexpr auto patience_min = std::chrono::milliseconds(500);
+  static constexpr auto patience_max = std::chrono::seconds(8);
+  Clock::time_point opened_at_;
+  Clock::duration patience_ = patience_min;
+  uint64_t socket_ = 0;     // inode of what it connected to, or 0
+  unsigned interface_ = 0;  // the kernel's index of what it was opened on, or 0
   bool probed_ = false;
   bool started_ = false;
   bool present_ = false;

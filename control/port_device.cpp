@@ -14,6 +14,7 @@
 #include <regex>
 
 #include "control/kernel_link.hpp"
+#include "control/memif_device.hpp"
 #include "dataplane/limits.hpp"
 #include "lib/dpdk/frame_pool.hpp"
 #include "lib/xen/number.hpp"
@@ -50,6 +51,9 @@ constexpr std::array known_drivers = {
                  .sends_chains = false,
                  .completes_checksums = false,
                  .keeps_buffers = true},
+    // A chain's frames after the ring's first round: the mark of one that goes on is never taken
+    // off its slot. Says that it takes 1,518 bytes, whatever its buffers are.
+    DriverQuirks{.driver = "net_memif", .sends_chains = false, .understates_mtu = true},
     DriverQuirks{.driver = "pci",
                  .receive_interrupt = true,
                  .segments = true,
@@ -254,6 +258,7 @@ Status check_kind(const PortConfig& config, PortDevice& device, const std::strin
   if (device.pci()) return check_pci(config, device, root);
   if (device.quirks->kernel_interface) return check_interface(config, device.iface, root);
   if (device.quirks->kernel_tap) return check_tap(config, device, root);
+  if (device.quirks->driver == "net_memif") return check_memif(config, device);
   return Done{};
 }
 
