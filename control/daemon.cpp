@@ -96,6 +96,7 @@ std::vector<StartStep> Daemon::steps() {
       {"make frame pool", step(&Daemon::make_pool), [this] { end_pool(); }},
       {"open ports", step(&Daemon::open_ports),
        [this] {
+         leaving_ports_.clear();
          while (!ports_.empty()) ports_.pop_back();
        }},
       {"start worker", step(&Daemon::start_workers), [this] { stop_workers(); }},
@@ -285,7 +286,18 @@ Status Daemon::start_watcher() {
   const auto changed = [this](const Port& port) {
     if (!draining_) watcher_->port_link_changed(port);
   };
-  port_watch_ = std::make_unique<PortWatch>(*loop_, ports_, *pool_, std::move(links), changed);
+  port_watch_ = std::make_unique<PortWatch>(*loop_, ports_, *pool_, links, changed);
+  port_plug_.reset(new PortPlug({.config_directory = options_.config_directory,
+                                 .config = config_,
+                                 .devices = devices_,
+                                 .ports = ports_,
+                                 .leaving = leaving_ports_,
+                                 .pool = *pool_,
+                                 .hugepages = hugepages_,
+                                 .workers = std::move(links),
+                                 .forwarding = *forwarding_,
+                                 .watcher = *watcher_,
+                                 .watch = *port_watch_}));
   Status status = control_events_->start();
   if (status) status = watcher_->start();
   if (!status) end_watcher();
@@ -293,6 +305,7 @@ Status Daemon::start_watcher() {
 }
 
 void Daemon::end_watcher() {
+  port_plug_.reset();
   port_watch_.reset();
   watcher_.reset();
   world_.reset();

@@ -11,6 +11,7 @@
 #include "control/host.hpp"
 #include "control/loop.hpp"
 #include "control/port.hpp"
+#include "control/port_plug.hpp"
 #include "control/port_watch.hpp"
 #include "control/requests.hpp"
 #include "control/socket.hpp"
@@ -81,6 +82,8 @@ class Daemon {
                             const std::function<Requests::Json(VifSession&)>& action) const;
   Requests::Answer stats(const Requests::Json& args) const;
   Requests::Answer ports(const Requests::Json& args) const;
+  void add_port_verbs();
+  Requests::Answer plug(const Requests::Json& args, bool add);
   Requests::Answer stop(const Requests::Json& args);
   void begin_drain();
 
@@ -107,7 +110,8 @@ class Daemon {
   std::unique_ptr<Eal> eal_;
   std::unique_ptr<FramePool> pool_;
   std::vector<std::unique_ptr<Port>> ports_;
-  std::unique_ptr<Crossings> crossings_;  // none for one worker
+  std::vector<std::unique_ptr<Port>> leaving_ports_;  // PortPlug's
+  std::unique_ptr<Crossings> crossings_;              // none for one worker
   std::vector<RunningWorker> workers_;
   size_t launched_ = 0;  // of them
   std::unique_ptr<Forwarding> forwarding_;
@@ -118,6 +122,7 @@ class Daemon {
   std::unique_ptr<VifWorld> world_;
   std::unique_ptr<VifWatcher> watcher_;
   std::unique_ptr<PortWatch> port_watch_;
+  std::unique_ptr<PortPlug> port_plug_;
   bool draining_ = false;
 };
 

@@ -9,11 +9,7 @@ Status Forwarding::attach_ports(const std::vector<PortQueue*>& ports) {
   auto empty = ForwardTable::make(ports_, {});
   if (!empty) return empty.error();
   table_ = empty_ = std::move(empty).value();
-  for (PortQueue* port : ports_) {
-    workers_[port->worker]->post(AttachPort{port});
-    for (PortQueue* pair : port->by_worker)
-      if (pair != port) workers_[pair->worker]->post(AttachPort{pair});
-  }
+  for (PortQueue* port : ports_) attach(*port);
   for (WorkerLink* worker : workers_) worker->post(UseTable{table_.get()});
   return Done{};
 }
@@ -31,6 +27,43 @@ void Forwarding::remove(const GuestQueue* queue, WorkerLink::OnAck gone) {
   std::erase_if(to_attach_, [queue](const auto* each) { return &each->first_of_vif() == queue; });
   to_tell_.push_back(std::move(gone));
   update();
+}
+
+// By one of its queue pairs.
+void Forwarding::attach(PortQueue& port) {
+  workers_[port.worker]->post(AttachPort{&port});
+  for (PortQueue* pair : port.by_worker)
+    if (pair != &port) workers_[pair->worker]->post(AttachPort{pair});
+}
+
+void Forwarding::add_port(PortQueue& port) {
+  ports_.push_back(&port);
+  ports_to_attach_.push_back(&port);
+  remake_empty();
+  update();
+}
+
+void Forwarding::remove_port(PortQueue& port, WorkerLink::OnAck gone) {
+  std::erase(ports_, &port);
+  std::erase(ports_to_attach_, &port);
+  remake_empty();
+  to_tell_.push_back([this, worker = workers_[port.worker], &port, gone = std::move(gone)] {
+    const auto left = std::make_shared<size_t>(std::max<size_t>(1, port.by_worker.size()));
+    const auto one_less = [left, gone] {
+      if (--*left == 0) gone();
+    };
+    worker->post(DetachPort{&port}, one_less);
+    for (PortQueue* pair : port.by_worker)
+      if (pair != &port) workers_[pair->worker]->post(DetachPort{pair}, one_less);
+  });
+  update();
+}
+
+// Without memory for one, workers would do nothing at all rather than lead frames to a port that
+// is going.
+void Forwarding::remake_empty() {
+  empty_.reset();
+  if (auto made = ForwardTable::make(ports_, {}); made) empty_ = std::move(made).value();
 }
 
 void Forwarding::update() {
@@ -62,6 +95,7 @@ void Forwarding::use_table() {
       for (const auto& gone : *told) gone();
       used();
     });
+  for (PortQueue* port : std::exchange(ports_to_attach_, {})) attach(*port);
   for (GuestQueue* queue : std::exchange(to_attach_, {}))
     workers_[queue->worker]->post(AttachQueue{queue});
 }

@@ -127,6 +127,7 @@ Status check_memif(const PortConfig& config, PortDevice& device) {
   if (Status status = check_buffers(config, device); !status) return status;
   if (Status status = check_socket(config, device); !status) return status;
   device.connects = role == "client";
+  device.for_good = !device.connects;  // a socket that nobody listens on any more, by a table freed
   if (!device.connects) return check_server(config, device);
   if (is_abstract(device) || memif_socket_inode(device) != 0) return Done{};
   return memif_error(config, fmt::format("there is no socket {}", socket_of(device)),

@@ -59,7 +59,7 @@ Status Port::probe() {
   // The kernel's index first: what is below may go at any time, and another of its name come.
   if (device_.quirks->kernel_interface) interface_ = if_nametoindex(device_.iface.c_str());
   // PCI devices of the allow list were probed by EAL, once.
-  if (!device_.pci() || !pairs_.empty()) {
+  if (!device_.pci() || device_.plugged || !pairs_.empty()) {
     const int result =
         rte_eal_hotplug_add(bus(device_), device_.name.c_str(), device_.arguments.c_str());
     if (result < 0) return failed("cannot be opened", result, "see DPDK's lines above");
@@ -204,12 +204,49 @@ Status Port::join_kernel() {
   return Done{};
 }
 
+void Port::keep_large(uint32_t buffers) {
+  if (pool_ != nullptr) pool_->keep_large(int64_t{buffers} - std::exchange(large_kept_, buffers));
+}
+
+void Port::begin_removal() {
+  removed_ = Removed::soon;
+  set_running(false);
+  present_ = link_up_ = false;
+}
+
+// What its filters have done to an interface of the kernel stays there otherwise.
+void Port::finish_removal() {
+  const WantedFilters wanted = filters_->wanted();
+  filters_->program({});
+  let_go();
+  filters_->program(wanted);  // when it is opened again
+  keep_large(0);
+  keeping_large_ = 0;
+  removed_ = Removed::whole;
+}
+
+void Port::give_back() {
+  const bool device_is_there = probed_;
+  close();
+  if (device_is_there && device_.pci()) rte_eal_hotplug_remove(bus(device_), device_.name.c_str());
+}
+
+Status Port::plug(const PortConfig& config, const PortDevice& device, FramePool& pool) {
+  config_ = config;
+  device_ = device;
+  interface_ = 0;
+  Status status = come_back(pool);
+  if (status) removed_ = Removed::no;
+  return status;
+}
+
 void Port::close() {
   if (pairs_.empty()) return;
   set_running(false);
   if (filters_) filters_->program({});
   steering_.steer({});
   end_device();
+  keep_large(0);
   pairs_.clear();
 }
 
@@ -260,6 +297,7 @@ Status Port::come_back(FramePool& pool) {
 }
 
 std::string_view Port::link_text() const {
+  if (removed_ != Removed::no) return "removed";
   if (!present_) return "gone";
   return link_up_ ? "up" : "down";
 }

@@ -44,9 +44,21 @@ class Port {
   // Neither suspended nor let go.
   bool present() const { return present_; }
 
+  // What a person has taken away from its vifs: begin_removal(), and finish_removal() once the
+  // worker has seen that. plug() opens it again by what its configuration is now, its driver the
+  // same; the vifs' filters are programmed again.
+  enum class Removed : uint8_t { no, soon, whole };
+  Removed removed() const { return removed_; }
+  void begin_removal();
+  void finish_removal();
+  Status plug(const PortConfig& config, const PortDevice& device, FramePool& pool);
+
   // `running` goes first, then the filters, the queues and the device in the reverse order of
   // open(). No worker has a queue any more. Again is harmless (seed S12).
   void close();
+
+  // close(), and DPDK's bus has the device no more: it may be opened as another port.
+  void give_back();
 
   // The first of its pairs, or the only one.
   PortQueue& queue() { return *pairs_.front(); }
@@ -70,7 +82,7 @@ class Port {
   // Asks the driver; one without link status counts as up. Whether it changed since the last call.
   bool update_link();
   bool link_up() const { return link_up_; }
-  std::string_view link_text() const;  // for people: "up", "down", "gone"
+  std::string_view link_text() const;  // for people: "up", "down", "gone", "removed"
 
   // What the driver itself counts (rte_eth_stats), to hold against our own counters; of all devices
   // that it has had.
@@ -99,6 +111,7 @@ class Port {
   bool driver_says_up() const;
   void tell_pairs();
   void set_running(bool running);
+  void keep_large(uint32_t buffers);
 
   PortConfig config_;
   PortDevice device_;
@@ -121,6 +134,9 @@ class Port {
   bool started_ = false;
   bool present_ = false;
   uint16_t keeping_large_ = 0;  // queues for which large buffers are kept: of the pool, once
+  Removed removed_ = Removed::no;
+  FramePool* pool_ = nullptr;  // of which it keeps large buffers
+  uint32_t large_kept_ = 0;
   bool interrupts_ = false;
   bool link_up_ = true;
 };

@@ -295,6 +295,7 @@ Result<PortDevice> check_device(const PortConfig& config, const std::string& roo
                       fmt::format("use one of {}", fmt::join(names, ", ")));
   }
   device.iface = device_argument(device.arguments, "iface");
+  device.for_good = device.quirks->keeps_buffers;
   if (Status status = check_kind(config, device, root); !status) return status.error();
   if (Status status = fit_mtu(config, device); !status) return status.error();
   if (Status status = choose_pairs(config, device, workers); !status) return status.error();

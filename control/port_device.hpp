@@ -42,6 +42,8 @@ struct PortDevice {
   std::string name;          // "net_af_packet0" or "0000:03:00.0": DPDK's name of it
   std::string arguments;     // "iface=veth0,..." for the driver
   std::string iface;         // the kernel interface, or empty
+  bool for_good = false;     // its driver closes not all that it has opened
+  bool plugged = false;      // while the daemon runs: EAL has not looked for it at its start
   bool connects = false;     // once, when it is opened: it is opened anew when its peer has gone
   uint16_t queue_pairs = 1;  // to be opened: one for each worker, or one
   uint32_t large_pairs = 1;  // so many, of all ports, receive into large buffers

@@ -57,7 +57,8 @@ Status Port::set_up_pair(FramePool& pool, uint16_t number) {
   if (result != 0) return failed("cannot set up its receive queue", result);
   if (large && keeping_large_ == number) {
     ++keeping_large_;
-    pool.keep_large(received);
+    pool_ = &pool;
+    keep_large(large_kept_ + received);
   }
   rte_eth_dev_info info{};
   rte_eth_dev_info_get(device, &info);

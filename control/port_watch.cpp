@@ -36,12 +36,17 @@ void PortWatch::lose(Port& port) {
             port.device().quirks->keeps_buffers ? "the daemon is started anew" : "it is back");
   port.suspend();
   changed_(port);
-  Absent* absent = absent_.emplace_back(std::make_unique<Absent>(Absent{.port = &port})).get();
+  absent_.emplace_back(std::make_unique<Absent>(Absent{.port = &port}));
   // Until all have seen it one may be in the driver.
-  fence(port, [absent] {
-    absent->port->let_go();
-    absent->let_go = true;
+  fence(port, [this, gone = &port] {
+    gone->let_go();
+    for (const auto& absent : absent_)
+      if (absent->port == gone) absent->let_go = true;
   });
+}
+
+void PortWatch::forget(const Port& port) {
+  std::erase_if(absent_, [&](const auto& absent) { return absent->port == &port; });
 }
 
 // `seen` is called once each worker that has a queue pair of the port has seen what was changed.

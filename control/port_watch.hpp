@@ -27,6 +27,11 @@ class PortWatch {
   PortWatch(const PortWatch&) = delete;
   PortWatch& operator=(const PortWatch&) = delete;
 
+  // `seen` once all workers that have a queue pair of it have seen what was changed.
+  void fence(const Port& port, std::function<void()> seen);
+  // It is not opened again when it has gone.
+  void forget(const Port& port);
+
  private:
   struct Absent {
     Port* port;
@@ -38,7 +43,6 @@ class PortWatch {
   void look();
   void look_at(Port& port);
   void lose(Port& port);
-  void fence(const Port& port, std::function<void()> seen);
   bool try_again(Absent& absent);
 
   Loop& loop_;

@@ -45,6 +45,7 @@ void Daemon::add_verbs() {
   });
   requests_.add("stats", [this](const Json& args) { return stats(args); });
   requests_.add("port", [this](const Json& args) { return ports(args); });
+  add_port_verbs();
   requests_.add("stop", [this](const Json& args) { return stop(args); });
 }
 
@@ -92,17 +93,21 @@ Answer Daemon::stats(const Json& args) const {
 Answer Daemon::ports(const Json& args) const {
   const std::string name = text_argument(args, "port");
   Json list = Json::array();
-  for (size_t i = 0; i < ports_.size(); ++i) {
-    if (!name.empty() && ports_[i]->config().name != name) continue;
-    list.push_back(port_details(*ports_[i]));
-    list.back()["worker_cpu"] = config_.lcores[config_.worker_of_port(i)];
+  for (const auto& port : ports_) {
+    if (!name.empty() && port->config().name != name) continue;
+    list.push_back(port_details(*port));
+    list.back()["worker_cpu"] = config_.lcores[port->queue().worker];
     for (Json& pair : list.back()["queue_pairs"])
       pair["cpu"] = config_.lcores[pair["worker"].get<size_t>()];
   }
   if (!name.empty() && list.empty())
     return Refusal{exit_code::failed,
                    {"there is no port " + in_quotes(name, '\''), "netbackctl port"}};
-  return Json{{"ports", list}};
+  Json leaving = Json::array();  // removed, and not closed yet
+  for (const auto& port : leaving_ports_) leaving.push_back(port->config().name);
+  for (const auto& port : ports_)
+    if (port->removed() == Port::Removed::soon) leaving.push_back(port->config().name);
+  return Json{{"ports", list}, {"leaving", leaving}};
 }
 
 // Refused while a vif is connected, unless told to drain (seed L3, S15).

@@ -1,8 +1,8 @@
 // What a port brings, for a benchmark of many vifs: preloaded below a daemon, it gives the frames
 // that net_null makes the addresses of vifs. The file WIRE_SOURCE, four numbers of 32 bits, says
 // how and may change at any time: the last three bytes of the first vif's address, of how many vifs
-// with addresses from there on, how many frames each gets before the next has its turn, and how many
-// come in a second, in bursts of so many; 0: whenever they are asked for.
+// with addresses from there on, how many frames each gets before the next has its turn, and how
+// many come in a second, in bursts of so many; 0: whenever they are asked for.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <rte_byteorder.h>

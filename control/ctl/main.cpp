@@ -19,12 +19,13 @@ using namespace netback::ctl;
 namespace {
 
 constexpr int stop_patience_s = 15;  // drain_ms and the time to close ports
+constexpr int remove_patience_s = 5;
 
 struct Options {
   std::string socket = "/run/dpdk-netback/control.sock";
   bool json = false;
   std::string vif, port;
-  bool watch = false, all = false, drain = false;
+  bool watch = false, all = false, drain = false, force = false;
   unsigned count = 0;     // 0: until interrupted
   double interval = 1.0;  // seconds
 };
@@ -77,6 +78,39 @@ void stop(Client& client, const Options& options) {
   print(options, result, "stopped\n");
 }
 
+// Until its worker has let it go and its device is closed.
+void remove_port(Client& client, const Options& options) {
+  const Json result = client.ask("port-remove", {{"port", options.port}, {"force", options.force}});
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(remove_patience_s);
+  while (client.ask("port")["leaving"] != Json::array()) {
+    if (std::chrono::steady_clock::now() > end)
+      throw Failure{exit_code::failed, "port '" + options.port + "' is not closed yet",
+                    "see the daemon's log"};
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  print(options, result, "removed\n");
+}
+
+// What it is now.
+void add_port(Client& client, const Options& options) {
+  client.ask("port-add", {{"port", options.port}});
+  const Json ports = client.ask("port", {{"port", options.port}});
+  print(options, ports, ports_text(ports));
+}
+
+void add_port_verbs(CLI::App& port, Client& client, Options& options) {
+  auto* add = port.add_subcommand("add",
+                                  "Open a port that dpdk-netback.toml has now, or that was "
+                                  "removed");
+  add->add_option("NAME", options.port, "its name in dpdk-netback.toml")->required();
+  add->callback([&] { add_port(client, options); });
+  auto* remove = port.add_subcommand("remove", "Close a port; refused while it has vifs");
+  remove->add_option("NAME", options.port, "its name")->required();
+  remove->add_flag("--force", options.force,
+                   "with vifs too: they have no carrier until it is added again");
+  remove->callback([&] { remove_port(client, options); });
+}
+
 void add_verbs(CLI::App& app, Client& client, Options& options) {
   const std::string vif_help = "DOMID.DEVID, NAME.DEVID or a MAC";
   app.add_subcommand("info", "Show what runs: version, memory, workers")->callback([&] {
@@ -103,9 +137,11 @@ void add_verbs(CLI::App& app, Client& client, Options& options) {
   stats->add_option("--count", options.count, "end after this many; 0: when interrupted")
       ->capture_default_str();
   stats->callback([&] { show_stats(client, options); });
-  auto* port = app.add_subcommand("port", "Show the ports");
+  auto* port = app.add_subcommand("port", "Show the ports; add or remove one");
   port->add_option("NAME", options.port, "a port of dpdk-netback.toml; default: all");
-  port->callback([&] {
+  add_port_verbs(*port, client, options);
+  port->callback([&, port] {
+    if (!port->get_subcommands().empty()) return;
     const Json ports =
         client.ask("port", options.port.empty() ? Json::object() : Json{{"port", options.port}});
     print(options, ports, ports_text(ports));

@@ -8,6 +8,7 @@
 #include <rte_mempool.h>
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cstring>
 #include <memory>
@@ -63,12 +64,15 @@ class FramePool {
   void give_back_large(rte_mbuf* const* buffers, uint32_t count) {
     rte_mempool_put_bulk(large_, reinterpret_cast<void* const*>(buffers), count);
   }
-  // Ports may need so many more to fill their rings: control says so before a worker runs.
-  void keep_large(uint32_t count) { kept_large_ += count; }
+  // Ports may need so many more to fill their rings, or, of one that goes, so many fewer: control
+  // says so, while workers run as well.
+  void keep_large(int64_t count) {
+    kept_large_.store(static_cast<uint32_t>(kept_large_ + count), std::memory_order_relaxed);
+  }
   // At least so many are free for others than those, as free_buffers_here().
   uint32_t free_large_buffers_here() const {
     const uint32_t free = large_ != nullptr ? free_here(large_) : 0;
-    return free - std::min(free, kept_large_);
+    return free - std::min(free, kept_large_.load(std::memory_order_relaxed));
   }
   uint32_t large_buffers() const { return large_ != nullptr ? large_->size : 0; }
   uint32_t free_large_buffers() const {
@@ -112,7 +116,7 @@ class FramePool {
   explicit FramePool(rte_mempool* pool) : pool_(pool) {}
   rte_mempool* pool_;
   rte_mempool* large_ = nullptr;
-  uint32_t kept_large_ = 0;
+  std::atomic<uint32_t> kept_large_ = 0;  // control writes
 };
 
 }  // namespace netback

@@ -20,6 +20,7 @@ struct Bench {
   const ForwardTable* table = nullptr;      // the worker's
   std::vector<const GuestQueue*> attached;  // in this order
   uint32_t tables = 0;
+  std::vector<const PortQueue*> ports;  // the worker's
 
   Bench() {
     FakeXen::instance().reset();
@@ -45,6 +46,13 @@ struct Bench {
       } else if (const auto* attach = std::get_if<AttachQueue>(&command.what)) {
         REQUIRE(table->queue_of_vif(attach->queue->vif) == &attach->queue->first_of_vif());
         attached.push_back(attach->queue);
+      } else if (const auto* with = std::get_if<AttachPort>(&command.what)) {
+        // In the first table of all comes after its ports: nothing runs yet.
+        if (table != nullptr) REQUIRE(table->segment(with->port->port) != nullptr);
+        ports.push_back(with->port);
+      } else if (const auto* without = std::get_if<DetachPort>(&command.what)) {
+        REQUIRE(table->segment(without->port->port) == nullptr);
+        std::erase(ports, without->port);
       }
       mailbox.report(Acked{command.sequence});
     }
@@ -60,6 +68,38 @@ TEST_CASE("forwarding_a_queue_is_attached_after_the_table_that_leads_to_it") {
   b.work();
   CHECK(b.attached == std::vector{queue});
   CHECK(b.tables == 1);
+  CHECK(b.link.unacked() == 0);
+}
+
+TEST_CASE("forwarding_a_port_is_attached_after_the_table_that_has_it_and_goes_in_reverse") {
+  Bench b;
+  const GuestQueue* queue = b.add();
+  b.work();
+  PortQueue other{.port = 5};
+  b.forwarding.add_port(other);
+  b.work();
+  CHECK(b.ports == std::vector<const PortQueue*>{&b.port, &other});
+  bool gone = false;
+  b.forwarding.remove_port(other, [&] { gone = true; });
+  b.work();  // the table; only then it is taken from the worker
+  CHECK(b.ports.size() == 2);
+  CHECK_FALSE(gone);
+  b.work();
+  CHECK(gone);
+  CHECK(b.ports == std::vector<const PortQueue*>{&b.port});
+  CHECK(b.table->segment(5) == nullptr);
+  CHECK(b.table->queue_of_vif(0) == queue);
+  CHECK(b.link.unacked() == 0);
+}
+
+TEST_CASE("forwarding_a_port_that_goes_before_it_was_attached_never_is") {
+  Bench b;
+  PortQueue other{.port = 5};
+  b.add();  // its table is on the way
+  b.forwarding.add_port(other);
+  b.forwarding.remove_port(other, [] {});
+  for (int i = 0; i < 3; ++i) b.work();
+  CHECK(b.ports == std::vector<const PortQueue*>{&b.port});
   CHECK(b.link.unacked() == 0);
 }
 

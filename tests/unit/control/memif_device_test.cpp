@@ -65,6 +65,7 @@ TEST_CASE("memif_s_buffers_take_a_frame_each_and_more_than_ours") {
   CHECK(Result(device).value().arguments ==
         "role=server,socket-abstract=no,socket=" + place.socket + ",bsize=4096");
   CHECK_FALSE(Result(device).value().connects);
+  CHECK(Result(device).value().for_good);
   CHECK_FALSE(Result(device).value().quirks->sends_chains);
   CHECK(Result(device).value().quirks->understates_mtu);
   CHECK(Place::error(place.server, 2030) == "");
@@ -129,6 +130,7 @@ TEST_CASE("memif_a_client_needs_a_socket_and_somebody_who_listens_or_another_tha
   REQUIRE(checked);
   const PortDevice device = Result(checked).value();
   CHECK(device.connects);
+  CHECK_FALSE(device.for_good);
   const uint64_t inode = memif_socket_inode(device);
   CHECK(inode != 0);
   CHECK(memif_server_is_there(device, inode));

@@ -224,6 +224,14 @@ TEST_CASE("port_device_drivers_that_lie_are_not_believed") {
   CHECK_FALSE(root.check("03:00.0").value().quirks->gives_large);
 }
 
+TEST_CASE("port_device_af_xdp_gives_not_all_back_that_it_has_opened") {
+  const Root root;
+  root.file("sys/class/net/v0/type", "1");
+  CHECK(root.check("net_af_xdp0,iface=v0").value().for_good);
+  CHECK_FALSE(root.check("net_af_packet0,iface=v0").value().for_good);
+  CHECK_FALSE(root.check("net_null0").value().for_good);
+}
+
 TEST_CASE("port_device_virtio_rings_are_as_long_as_the_argument_says_or_256") {
   PortDevice device{};
   device.arguments = "path=/dev/vhost-net,queue_size=1024,iface=a";

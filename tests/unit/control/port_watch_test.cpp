@@ -116,6 +116,18 @@ TEST_CASE("port_watch_tries_a_device_that_stays_removed_less_and_less_often") {
   CHECK(w.pool->free_buffers() == w.pool->buffers());
 }
 
+TEST_CASE("port_watch_does_not_open_again_what_it_is_to_forget") {
+  Watched w;
+  w.removed = true;
+  w.pass(PortWatch::look_interval + 50ms);
+  w.watch->forget(w.port());
+  w.removed = false;
+  CHECK(w.ack() == 1);
+  CHECK_FALSE(w.device_is_open());
+  w.pass(2 * PortWatch::look_interval);
+  CHECK_FALSE(w.device_is_open());
+}
+
 TEST_CASE("port_that_has_gone_is_closed_like_any_other") {
   for (const bool acked : {false, true}) {
     Watched w;

@@ -118,6 +118,8 @@ TEST_CASE("frame pool: a large buffer weighs as much as the short ones it could 
   CHECK(pool->free_large_buffers_here() == 10);
   pool->keep_large(12);
   CHECK(pool->free_large_buffers_here() == 0);
+  pool->keep_large(-24);
+  CHECK(pool->free_large_buffers_here() == 22);
   rte_pktmbuf_free(large[0]);
   rte_pktmbuf_free(shorts[0]);
 }
