@@ -14,6 +14,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 
 namespace netback {
 namespace {
@@ -55,6 +56,15 @@ std::string veth_peer(const std::string& name) {
   return interface_number(peer, "iflink") == index ? peer : "";
 }
 
+// What the driver of an interface says; none: it does not.
+std::optional<uint32_t> ethtool(const std::string& name, uint32_t question) {
+  ethtool_value answer{.cmd = question, .data = 0};
+  ifreq request = request_for(name);
+  request.ifr_data = reinterpret_cast<char*>(&answer);
+  if (!interface_ioctl(SIOCETHTOOL, request)) return std::nullopt;
+  return answer.data;
+}
+
 }  // namespace
 
 bool interface_exists(const std::string& name, const std::string& root) {
@@ -94,18 +104,17 @@ bool interface_is_there(unsigned index) {
   return if_indextoname(index, name) != nullptr || errno != ENXIO;
 }
 
+// IFF_RUNNING tells of a link up to a second late: the kernel looks at changes once a second.
 bool interface_is_running(const std::string& name) {
+  if (const auto link = ethtool(name, ETHTOOL_GLINK)) return *link != 0;
   ifreq request = request_for(name);
   return !interface_ioctl(SIOCGIFFLAGS, request) || (request.ifr_flags & IFF_RUNNING) != 0;
 }
 
 std::string sender_of_blank_checksums(const std::string& name) {
   const std::string peer = veth_peer(name);
-  ethtool_value offload{.cmd = ETHTOOL_GTXCSUM};
-  ifreq request = request_for(peer);
-  request.ifr_data = reinterpret_cast<char*>(&offload);
-  const bool known = !peer.empty() && interface_ioctl(SIOCETHTOOL, request);
-  return known && offload.data != 0 ? peer : "";
+  if (peer.empty() || ethtool(peer, ETHTOOL_GTXCSUM).value_or(0) == 0) return "";
+  return peer;
 }
 
 Status set_interface_up(const std::string& name) {
