@@ -38,7 +38,10 @@ uint32_t frame_bytes(uint32_t mtu) {
 Result<std::unique_ptr<Port>> Port::open(const PortConfig& config, const PortDevice& device,
                                          FramePool& pool) {
   std::unique_ptr<Port> port(new Port(config, device));
-  if (Status status = port->begin(pool); !status) return status.error();
+  if (Status status = port->begin(pool); !status) {
+    if (device.plugged) port->give_back();
+    return status.error();
+  }
   return port;
 }
 
@@ -67,7 +70,8 @@ Status Port::probe() {
   uint16_t number = 0;
   const int result = rte_eth_dev_get_port_by_name(device_.name.c_str(), &number);
   if (result != 0 || number >= limits::ports_max) {
-    if (!device_.pci()) rte_eal_hotplug_remove(bus(device_), device_.name.c_str());
+    if (!device_.pci() || device_.plugged)
+      rte_eal_hotplug_remove(bus(device_), device_.name.c_str());
     return failed("there is no such DPDK port", result,
                   device_.pci() ? "bind it: dpdk-devbind.py -b uio_pci_generic ADDRESS" : "");
   }
@@ -117,7 +121,6 @@ Status Port::configure(FramePool& pool) {
   find_capabilities(wanted.txmode.offloads);
   queue().can.segmented_buffers_max = info.tx_desc_lim.nb_seg_max;
 
-  wanted.intr_conf.rxq = interrupts_ = device_.quirks->receive_interrupt;
   spread_ = choose_spread(info, device_, pairs_.size());
   const int result = configure_without_refused(wanted);
   if (result != 0) return failed("cannot be configured", result);
@@ -232,11 +235,16 @@ void Port::give_back() {
 }
 
 Status Port::plug(const PortConfig& config, const PortDevice& device, FramePool& pool) {
-  config_ = config;
-  device_ = device;
+  const PortConfig config_before = std::exchange(config_, config);
+  const PortDevice device_before = std::exchange(device_, device);
   interface_ = 0;
   Status status = come_back(pool);
-  if (status) removed_ = Removed::no;
+  if (status) {
+    removed_ = Removed::no;
+  } else {
+    config_ = config_before;
+    device_ = device_before;
+  }
   return status;
 }
 

@@ -234,6 +234,9 @@ Status choose_pairs(const PortConfig& config, PortDevice& device, uint16_t worke
   const uint32_t unasked = several == SeveralPairs::always ? workers : 1;
   const uint32_t wanted = config.queue_pairs.value_or(unasked);
   if (wanted <= 1) return Done{};
+  if (wanted != workers)  // the file may say of lcores what is not so yet
+    return port_error(config, fmt::format("{} queue pairs for {} workers", wanted, workers),
+                      "queue-pairs = 1, or one for each that runs");
   if (several == SeveralPairs::never)
     return port_error(config, fmt::format("its driver has one queue pair, not {}", wanted),
                       "queue-pairs = 1");

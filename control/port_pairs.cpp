@@ -107,21 +107,23 @@ uint64_t Port::count(PortCounter counter) const {
 
 // Interrupts and hashes are help: without them it goes as well.
 int Port::configure_without_refused(rte_eth_conf& wanted) {
-  const uint16_t device = queue().device, count = device_.queue_pairs;
-  if (spread_.hash_types != 0) {
-    wanted.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
-    wanted.rx_adv_conf.rss_conf.rss_hf = spread_.hash_types;
-  }
-  int result = rte_eth_dev_configure(device, count, count, &wanted);
-  if (result != 0 && interrupts_) {
+  const auto configure = [&] {
+    const uint16_t device = queue().device, count = device_.queue_pairs;
+    wanted.intr_conf.rxq = interrupts_ = device_.quirks->receive_interrupt;
+    const int result = rte_eth_dev_configure(device, count, count, &wanted);
+    if (result == 0 || !interrupts_) return result;
     wanted.intr_conf.rxq = interrupts_ = false;
-    result = rte_eth_dev_configure(device, count, count, &wanted);
-  }
-  if (result == 0 || spread_.hash_types == 0) return result;
+    return rte_eth_dev_configure(device, count, count, &wanted);
+  };
+  if (spread_.hash_types == 0) return configure();
+  wanted.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
+  wanted.rx_adv_conf.rss_conf.rss_hf = spread_.hash_types;
+  const int result = configure();
+  if (result == 0) return 0;
   spread_ = {.text = fmt::format("absent: the driver refuses it: {}", rte_strerror(-result))};
   wanted.rxmode.mq_mode = RTE_ETH_MQ_RX_NONE;
   wanted.rx_adv_conf = {};
-  return rte_eth_dev_configure(device, count, count, &wanted);
+  return configure();
 }
 
 }  // namespace netback

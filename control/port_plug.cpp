@@ -59,13 +59,14 @@ PortPlug::Refused PortPlug::add(const std::string& name) {
     return busy(fmt::format("port '{}' is being removed", name), "try again");
   const auto config = read_port_config(parts_.config_directory, name);
   if (!config) return Refusal{exit_code::usage, config.error()};
-  auto checked = checked_device(Result(config).value());
-  if (!checked) return Refusal{exit_code::failed, checked.error()};
-  PortDevice device = std::move(checked).value();
+  const auto device = checked_device(Result(config).value(), known);
+  if (!device) return Refusal{exit_code::failed, device.error()};
   if (known != nullptr)
-    if (auto refused = suit(*known, Result(config).value(), device)) return refused;
-  Status status = known != nullptr ? known->plug(Result(config).value(), device, parts_.pool)
-                                   : open(Result(config).value(), device);
+    if (auto refused = unsuited(*known, Result(config).value(), Result(device).value()))
+      return refused;
+  Status status = known != nullptr
+                      ? known->plug(Result(config).value(), Result(device).value(), parts_.pool)
+                      : open(Result(config).value(), Result(device).value());
   if (!status) return Refusal{exit_code::failed, status.error()};
   if (known != nullptr) {
     auto& configs = parts_.config.ports;
@@ -79,27 +80,39 @@ PortPlug::Refused PortPlug::add(const std::string& name) {
   return std::nullopt;
 }
 
-// What is opened in the place of a port that has vifs: workers have its queue pairs.
-PortPlug::Refused PortPlug::suit(const Port& known, const PortConfig& config,
-                                 PortDevice& device) const {
+// What cannot be opened in the place of a port that has vifs: workers have its queue pairs, guests
+// its mtu.
+PortPlug::Refused PortPlug::unsuited(const Port& known, const PortConfig& config,
+                                     const PortDevice& device) const {
   const auto was = [&](const std::string& what) {
+    if (vifs_on(known).empty())
+      return busy(fmt::format("port '{}' was {} and is not closed", config.name, what),
+                  fmt::format("netbackctl port remove {}, then add it", config.name));
     return busy(fmt::format("port '{}' has vifs and was {}", config.name, what),
                 "detach them before it becomes another");
   };
   if (known.device().quirks != device.quirks)
     return was(fmt::format("a {}", known.device().quirks->driver));
-  const size_t pairs = known.pairs().size();
-  if (!config.queue_pairs) device.queue_pairs = static_cast<uint16_t>(pairs);
-  if (device.queue_pairs != pairs) return was(fmt::format("of {} queue pairs", pairs));
+  if (const size_t pairs = known.pairs().size(); device.queue_pairs != pairs)
+    return was(fmt::format("of {} queue pairs", pairs));
+  for (const VifSession* vif : parts_.watcher.vifs())
+    if (vif->plan() && vif->plan()->port == &known && vif->plan()->settings.mtu.value > config.mtu)
+      return busy(fmt::format("port '{}': mtu {} is less than that of vif {}, {}", config.name,
+                              config.mtu, vif->id().text(), vif->plan()->settings.mtu.value),
+                  "a larger mtu, or detach the vif");
   return std::nullopt;
 }
 
-// As the daemon's start does it.
-Result<PortDevice> PortPlug::checked_device(const PortConfig& config) const {
-  if (Status status = check_clashes(config); !status) return status.error();
+// As the daemon's start does it. `known`: whose place it takes, with as many queue pairs if nobody
+// asks for a number; or null.
+Result<PortDevice> PortPlug::checked_device(PortConfig config, const Port* known) const {
+  if (Status status = check_bridge(config); !status) return status.error();
+  if (known != nullptr && !config.queue_pairs)
+    config.queue_pairs = static_cast<uint32_t>(known->pairs().size());
   auto checked = check_device(config, {}, static_cast<uint16_t>(parts_.workers.size()));
   if (!checked) return checked.error();
   PortDevice device = std::move(checked).value();
+  if (Status status = check_free(config, device); !status) return status.error();
   device.plugged = true;
   if (device.pci()) {
     if (Status status = check_memory({device}, parts_.hugepages); !status) return status.error();
@@ -109,23 +122,27 @@ Result<PortDevice> PortPlug::checked_device(const PortConfig& config) const {
                                config.name),
                    "netbackctl stop --drain, and start the daemon again"};
   }
+  std::vector<PortDevice> all = {device};
   for (const auto& port : parts_.ports)
-    if (port->config().name != config.name)
-      if (port->device().quirks->gives_large) device.large_pairs += port->device().queue_pairs;
-  return device;
+    if (port->config().name != config.name) all.push_back(port->device());
+  count_large_pairs(all);
+  return all.front();
 }
 
-// With ports that have left the file since they were opened.
-Status PortPlug::check_clashes(const PortConfig& config) const {
-  const std::string device = config.device.substr(0, config.device.find(','));
+// Ports that have left the file since they were opened have a device, too.
+Status PortPlug::check_free(const PortConfig& config, const PortDevice& device) const {
   for (const auto* ports : {&parts_.ports, &parts_.leaving})
     for (const auto& port : *ports) {
-      if (port->config().name == config.name) continue;
-      if (port->device().name == device)
-        return Error{fmt::format("port '{}': device '{}' is port '{}' already", config.name, device,
-                                 port->config().name),
+      if (port->config().name == config.name || port->removed() == Port::Removed::whole) continue;
+      if (port->device().name == device.name)
+        return Error{fmt::format("port '{}': device '{}' is port '{}' already", config.name,
+                                 device.name, port->config().name),
                      fmt::format("netbackctl port remove {}", port->config().name)};
     }
+  return Done{};
+}
+
+Status PortPlug::check_bridge(const PortConfig& config) const {
   for (const PortConfig& other : parts_.config.ports)
     if (!config.bridge.empty() && other.bridge == config.bridge && other.name != config.name)
       return Error{fmt::format("port '{}': bridge '{}' has port '{}' already", config.name,
@@ -159,15 +176,15 @@ uint16_t PortPlug::choose_worker() const {
   return static_cast<uint16_t>(std::ranges::min_element(ports) - ports.begin());
 }
 
-uint16_t PortPlug::free_number() const {
+// Not soon one that was another's: frames that have crossed with it may still be on their way.
+uint16_t PortPlug::free_number() {
   const auto has = [](uint16_t number) {
     return [number](const auto& port) { return port->queue().port == number; };
   };
-  uint16_t number = 0;
-  while (std::ranges::any_of(parts_.ports, has(number)) ||
-         std::ranges::any_of(parts_.leaving, has(number)))
-    ++number;
-  return number;
+  do last_number_ = static_cast<uint16_t>((last_number_ + 1) % limits::ports_max);
+  while (std::ranges::any_of(parts_.ports, has(last_number_)) ||
+         std::ranges::any_of(parts_.leaving, has(last_number_)));
+  return last_number_;
 }
 
 PortPlug::Refused PortPlug::remove(const std::string& name, bool force) {

@@ -54,17 +54,19 @@ class PortPlug {
  private:
   Port* find(const std::string& name) const;
   std::vector<std::string> vifs_on(const Port& port) const;
-  Result<PortDevice> checked_device(const PortConfig& config) const;
-  Refused suit(const Port& known, const PortConfig& config, PortDevice& device) const;
-  Status check_clashes(const PortConfig& config) const;
+  Result<PortDevice> checked_device(PortConfig config, const Port* known) const;
+  Refused unsuited(const Port& known, const PortConfig& config, const PortDevice& device) const;
+  Status check_free(const PortConfig& config, const PortDevice& device) const;
+  Status check_bridge(const PortConfig& config) const;
   Status open(const PortConfig& config, const PortDevice& device);
   uint16_t choose_worker() const;
-  uint16_t free_number() const;
+  uint16_t free_number();
   void unplug(Port& port);
   void close_soon(Port& port);
   void close_now(const Port* port);
 
   PluggedParts parts_;
+  uint16_t last_number_ = 0;  // given to a port
 };
 
 }  // namespace netback

@@ -26,7 +26,7 @@ Result<Port*> find_port(const PlanSources& sources, const Origin<std::string>& n
   for (const auto& port : sources.ports)
     if (port->config().name == nic.value) return port.get();
   return Error{fmt::format("there is no port '{}' ({})", nic.value, nic.from),
-               "add it as a [[port]] of dpdk-netback.toml, or correct nic"};
+               "write it into dpdk-netback.toml and netbackctl port add, or correct nic"};
 }
 
 // Numbers of the workers that run on one of these cpus; all if none is named.

@@ -203,6 +203,38 @@ TEST_CASE("forwarding_each_queue_pair_of_a_port_goes_to_its_worker_once") {
   }
 }
 
+TEST_CASE("forwarding_a_port_of_two_pairs_is_gone_when_both_workers_have_let_it_go") {
+  FakeXen::instance().reset();
+  Mailbox mailboxes[2];
+  WorkerLink links[2] = {WorkerLink(mailboxes[0]), WorkerLink(mailboxes[1])};
+  Forwarding forwarding({&links[0], &links[1]});
+  PortQueue pairs[2] = {{.port = 3}, {.port = 3, .queue = 1, .worker = 1}};
+  for (PortQueue& pair : pairs) pair.by_worker = {&pairs[0], &pairs[1]};
+  std::vector<PortQueue*> detached[2];
+  const auto work = [&](int worker) {
+    for (Command command; mailboxes[worker].next_command(command);) {
+      if (const auto* port = std::get_if<DetachPort>(&command.what))
+        detached[worker].push_back(port->port);
+      mailboxes[worker].report(Acked{command.sequence});
+    }
+    links[worker].handle_reports();
+  };
+  REQUIRE(forwarding.attach_ports({&pairs[0]}));
+  for (int worker : {0, 1}) work(worker);
+  bool gone = false;
+  forwarding.remove_port(pairs[0], [&] { gone = true; });
+  work(0);
+  work(0);
+  CHECK(detached[0].empty());  // the other's table has it yet
+  work(1);
+  work(0);
+  CHECK(detached[0] == std::vector{&pairs[0]});
+  CHECK_FALSE(gone);
+  work(1);
+  CHECK(detached[1] == std::vector{&pairs[1]});
+  CHECK(gone);
+}
+
 TEST_CASE("forwarding_of_two_workers_each_has_its_queues_and_ports_and_all_have_the_table") {
   FakeXen::instance().reset();
   Mailbox mailboxes[2];

@@ -99,6 +99,12 @@ TEST_CASE("port_plug_says_what_is_wrong_and_nothing_has_changed") {
   CHECK(h.add("q").starts_with("2 /dpdk-netback.toml:7: 'mtu' must be"));
   h.file("net_nul8");
   CHECK(h.add("q").starts_with("1 port 'q': device 'net_nul8': unknown driver"));
+  h.directory.write("dpdk-netback.toml",
+                    "lcores = [0, 1]\n[[port]]\nname = \"q\"\ndevice = \"net_null8\"\n"
+                    "queue-pairs = 2\n");
+  CHECK(h.add("q") ==
+        "1 port 'q': device 'net_null8': 2 queue pairs for 1 workers (fix: queue-pairs = 1, or one "
+        "for each that runs)");
   h.file("net_pcap8,rx_pcap=/nowhere/there");
   CHECK(h.add("q").find("cannot be opened") != std::string::npos);
   CHECK(h.ports.size() == 1);
@@ -137,9 +143,11 @@ TEST_CASE("port_plug_removes_a_port_without_vifs_once_its_worker_has_let_it_go")
   h.settle();
   CHECK(h.leaving.empty());
   CHECK_FALSE(Plugged::is_open("net_null8"));
+  int number = -1;  // another each time: frames of the one before may be on their way
   for (int i = 0; i < 100; ++i) {
     REQUIRE(h.add("q") == "");
-    CHECK(h.ports[1]->queue().port == (h.ports[0]->queue().port == 0 ? 1 : 0));
+    CHECK(h.ports[1]->queue().port != h.ports[0]->queue().port);
+    CHECK(h.ports[1]->queue().port != std::exchange(number, h.ports[1]->queue().port));
     REQUIRE(h.remove("q") == "");
     h.settle();
   }
@@ -197,6 +205,21 @@ TEST_CASE("port_plug_by_force_a_port_is_as_gone_until_it_is_added_again") {
   h.file("net_ring8");
   CHECK(h.add("q") ==
         "3 port 'q' has vifs and was a net_null (fix: detach them before it becomes another)");
+  h.file("net_null7", "mtu = 1000\n");
+  CHECK(h.add("q") ==
+        "3 port 'q': mtu 1000 is less than that of vif 7.0, 1500 (fix: a larger mtu, or detach the"
+        " vif)");
+  h.file("net_null7,nonsense=1", "mtu = 1700\n");
+  CHECK(h.add("q").find("cannot be opened") != std::string::npos);
+  CHECK(h.ports[1]->config().mtu == 1500);  // as it was
+  CHECK(h.ports[1]->device().name == "net_null8");
+  h.file("net_null7", "mtu = 1800\n[[port]]\nname = \"r\"\ndevice = \"net_null8\"\n");
+  REQUIRE(h.add("r") == "");  // its device is free
+  h.file("net_null8");
+  CHECK(h.add("q") ==
+        "1 port 'q': device 'net_null8' is port 'r' already (fix: netbackctl port remove r)");
+  REQUIRE(h.remove("r") == "");
+  h.settle();
   h.file("net_null7", "mtu = 1800\n");
   REQUIRE(h.add("q") == "");
   CHECK(Plugged::is_open("net_null7"));
@@ -210,6 +233,9 @@ TEST_CASE("port_plug_by_force_a_port_is_as_gone_until_it_is_added_again") {
   h.settle();
   h.nodes.remove(ControlHost::backend(id));
   h.settle();
+  h.file("net_ring8");
+  CHECK(h.add("q") ==
+        "3 port 'q' was a net_null and is not closed (fix: netbackctl port remove q, then add it)");
   CHECK(h.remove("q") == "");  // the place that was kept for the vif
   h.settle();
   CHECK(h.ports.size() == 1);
@@ -233,7 +259,7 @@ TEST_CASE("port_plug_by_force_a_port_comes_back_with_the_queue_pairs_that_worker
         "3 port 'q' has vifs and was of 2 queue pairs (fix: detach them before it becomes "
         "another)");
   h.file("net_null8");
-  CHECK(h.add("q") == "");  // two, though this plug has one worker: nobody has asked for a number
+  CHECK_FALSE(of_two.add("q"));  // as many as before: nobody has asked for a number
   CHECK(h.ports[1]->pairs().size() == 2);
   CHECK(h.ports[1]->pairs()[1]->running.load());
   h.nodes.remove(ControlHost::backend(id));

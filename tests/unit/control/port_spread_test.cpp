@@ -81,6 +81,23 @@ TEST_CASE("port_spread_a_driver_that_has_none_or_refuses_it_serves_all_the_same"
   CHECK(refuses.port->pairs().size() == 2);
 }
 
+TEST_CASE("port_spread_a_NIC_that_refuses_it_keeps_its_interrupts") {
+  Spread s;
+  const PortConfig config{.name = "p", .device = "net_null8"};
+  auto checked = check_device(config, {}, 2);
+  REQUIRE(checked);
+  PortDevice device = checked.value();
+  DriverQuirks nic = *device.quirks;
+  nic.receive_interrupt = true;
+  device.quirks = &nic;
+  for (const bool refused : {false, true}) {
+    if (refused) s.refuses["configure_rss"] = -EINVAL;
+    REQUIRE(Port::open(config, device, *s.pool));
+    CHECK(s.configured.intr_conf.rxq == 1);
+    CHECK((s.configured.rxmode.mq_mode == RTE_ETH_MQ_RX_NONE) == refused);
+  }
+}
+
 TEST_CASE("port_spread_a_table_that_cannot_be_set_is_the_driver_s_own") {
   Spread s;
   s.refuses["rss_reta_update"] = -ENOTSUP;

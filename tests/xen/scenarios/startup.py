@@ -77,7 +77,7 @@ def no_such_thing(lab):
                  config(lab, port("net_af_packet0,iface=lost0")))
     assert_fails(lab, 1, "cannot start: check ports: port 'p': device 'net_nul0': unknown driver"
                  " (fix: use one of net_null, net_ring, net_pcap, net_tap, net_virtio_user,"
-                 " net_af_packet, net_af_xdp, a PCI address)",
+                 " net_af_packet, net_af_xdp, net_memif, a PCI address)",
                  config(lab, port("net_nul0")))
 
 
