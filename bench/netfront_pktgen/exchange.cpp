@@ -17,6 +17,7 @@ namespace {
 
 constexpr size_t frame_bytes_min = 60, frame_bytes_max = 65'535;
 constexpr int frames_at_once = 16;  // each millisecond: what is beside us loses none
+constexpr int answers_ms_max = 500;
 constexpr uint32_t extra_slots = 1;
 
 std::vector<uint32_t> read_pieces(const std::string& text) {
@@ -71,6 +72,10 @@ class Exchange {
       queue_.push_from_guest();
       queue_.reap();
       receive();
+      frontend_.wait(1);
+    }
+    for (int i = 0; i < answers_ms_max && queue_.under_way() > 0; ++i) {  // of what was sent last
+      queue_.reap();
       frontend_.wait(1);
     }
     record_.close();

@@ -264,7 +264,7 @@ def all_refused(lab):
     assert {name for name, _, result in nic.calls() if result == 0} == set(), nic.calls()
     port = port_of(lab)
     assert not port["promiscuous"] and not port["allmulticast"] and port["unicast"] == [], port
-    refused = [key for key in port if key.endswith("_refused")]
+    refused = [key for key in port if key.endswith("_refused") and key != "flow_rules_refused"]
     assert len(refused) == 5 and all(port[key] > 0 for key in refused), port
     assert lab.log().count("its driver refuses ") == 5, lab.log()
     lab.stop(echo)
