@@ -11,7 +11,7 @@ from links import link_of
 from nic_filters import BELOW, Nic
 from traffic import G1, G2, G3, NOBODY, assert_intact
 from vlan import send, write_file
-from wires import OUTSIDE, Wire, exchanger, same, validate
+from wires import OUTSIDE, Wire, exchanger, pcap_bytes, same, validate
 
 FRAMES = 200
 HIDDEN = 1 << 2 | 1 << 3  # RTE_ETH_TX_OFFLOAD_UDP_CKSUM, _TCP_CKSUM
@@ -34,6 +34,8 @@ def out(lab, wire, sent):
     until(lambda: lab.port_frames() >= before + len(sent), "all frames on the wire")
     found = lab.stop(guest)
     assert found["faults"] == found["unanswered"] == 0 and found["sent"] == len(sent), found
+    wanted = pcap_bytes([frame for each in sent for frame in each.wire])
+    until(lambda: path.stat().st_size >= wanted, "all frames in the capture")
     dump.send_signal(signal.SIGINT)
     dump.wait(10)
     return [frame for frame, _ in frames_of(path.read_bytes())]

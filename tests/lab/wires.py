@@ -73,9 +73,10 @@ class Wire:
             space.run("ip", "link", "set", end, "up")
 
     def capture(self, path):
-        """A tcpdump that has begun to write what comes to the far end."""
+        """A tcpdump that has begun to write what comes to the far end, a second late at most: at
+        once each frame would take room of the longest, and those of a busy moment are lost."""
         dump = self.far.start("tcpdump", "-i", "far", "-Q", "in", "-w", path, "-U", "-Z", "root",
-                              "--immediate-mode", "-B", 16384, "-s", self.mtu + 18)
+                              "-B", 65536, "-s", self.mtu + 18)
         said = dump.stderr.readline()
         assert "listening" in said, said
         return dump
@@ -84,6 +85,10 @@ class Wire:
         """From the far end."""
         lines = "".join(f"{each.hex()}\n" for each in frames)
         self.far.run(sys.executable, RAW, "far", given=lines)
+
+
+def pcap_bytes(frames):
+    return 24 + sum(16 + len(each) for each in frames)
 
 
 def write_pcap(path, frames):
@@ -111,7 +116,8 @@ def validate(lab, frames):
 def same(sent, came, way):
     """The frames that came are those that were sent, in order."""
     for number, (one, other) in enumerate(zip(sent, came)):
-        assert one == other, f"{way}: frame {number}: {one.hex()} became {other.hex()}"
+        assert one == other, (f"{way}: {len(came)} of {len(sent)} frames; frame {number}:"
+                              f" {one.hex()} became {other.hex()}")
     assert len(sent) == len(came), f"{way}: {len(came)} of {len(sent)} frames"
 
 
@@ -166,12 +172,15 @@ def exchange(lab, wire):
     until(lambda: lab.port_frames() + lab.count("g1", "from_guest_drop_") >= len(expected),
           "all frames on the wire", 20)
     assert lab.count("g1", "from_guest_drop_") == 0, lab.ask("stats")
+    # What we send lies in tcpdump's buffer too, until it is passed over.
+    until(lambda: path.stat().st_size >= pcap_bytes(expected), "all frames in the capture", 20)
     wire.send(back)
     until(lambda: lab.count("g1", "to_guest_frames", "to_guest_drop_") >= len(back), "their way in")
     drops = lab.count("g1", "to_guest_drop_")
     found = lab.stop(guest)
     dump.send_signal(signal.SIGINT)
     dump.wait(10)
+    lab.note(dump.stderr.read().strip().replace("\n", ", "))
     came = [frame for frame, _ in frames_of(path.read_bytes())]
     # No words but one: net_tap looks at checksums itself.
     got = [bytes.fromhex(line.removesuffix(" validated"))
