@@ -106,7 +106,7 @@ def checked(lab):
 def waiting(lab):
     lab.create("g1", G1)
     lab.create("g2", G2)
-    receiver = lab.pktgen("g2", "--numbered", "--events", "receive")
+    receiver = lab.pktgen("g2", "--numbered", "--events", "--count", POSTED + BACKLOG, "receive")
     receiver.send_signal(signal.SIGSTOP)
     count = 1000
     sent = lab.result(lab.pktgen("g1", "--numbered", "--events", "--count", count, "send",
@@ -115,8 +115,7 @@ def waiting(lab):
     dropped = lab.count("g2", "to_guest_drop_backlog_full_frames")
     assert dropped == count - POSTED - BACKLOG, dropped
     receiver.send_signal(signal.SIGCONT)
-    until(lambda: lab.count("g2", "to_guest_frames") == POSTED + BACKLOG, "what waited")
-    found = lab.stop(receiver)
+    found = lab.result(receiver)
     assert found["received"] == POSTED + BACKLOG, found
     assert_intact(found)
 
