@@ -12,14 +12,15 @@ from workers import G4, two_cpus
 
 COUNT, FLOWS, PER_SECOND = 3_000, 32, 6_000
 MACS = {"g1": G1, "g2": G2, "g3": G3, "g4": G4}
-# Two ports that the kernel joins: what leaves by one comes back by the other.
-CONFIG = """
+HEAD = """
 lcores = [{0}, {1}]
 memory = "pages"
 memory-mb = 128
 frame-buffers = 8192
 wait-for-hotplug = false
-
+"""
+# Two ports that the kernel joins: what leaves by one comes back by the other.
+CONFIG = HEAD + """
 [[port]]
 name = "a"
 device = "net_tap0,iface=tap-a"
@@ -33,13 +34,7 @@ device = "net_tap1,iface=tap-b"
 """
 
 # A host whose vhost-user port gives back what it gets, to the sender's address.
-REFLECTED = """
-lcores = [{0}, {1}]
-memory = "pages"
-memory-mb = 128
-frame-buffers = 8192
-wait-for-hotplug = false
-
+REFLECTED = HEAD + """
 [[port]]
 name = "a"
 device = "net_virtio_user0,path={2},queue_size=1024"
@@ -48,12 +43,7 @@ queue-pairs = 2
 [defaults]
 nic = "a"
 """
-STEERED = """
-lcores = [{0}, {1}]
-memory = "pages"
-memory-mb = 128
-wait-for-hotplug = false
-
+STEERED = HEAD + """
 [[port]]
 name = "a"
 device = "net_null0,no-rx=1"
