@@ -62,10 +62,10 @@ def save_and_restore(lab):
     host.run("dom0", f"xl save g7 {SAVED}", 120)
     assert host.domid("g7") is None
     assert mac(7) not in str(lab.ctl("list")), "a saved guest has no vif"
+    unfinished(lab, "dom0", "receives")  # nothing can come now: what is left comes after
     host.run("dom0", f"xl restore {SAVED} && rm {SAVED}", 120)
     host.restored_guest("g7")
     lab.wait_connected(7)
-    unfinished(lab, "dom0", "receives")
     end_transfer(lab, "g7", "dom0", 64)
     assert lab.ctl(f"show {mac(7)}")["vif"] != old, "a restored domain has a new number"
     lab.ping("g7", DOM0, 20)
