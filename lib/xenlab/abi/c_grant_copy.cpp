@@ -122,12 +122,14 @@ struct Call {
   uint32_t fails_at;  // the segment at which the call fails; or none
 };
 
-// What is to be copied is looked up and fetched first: the guest's pages come together then.
+// Both ends of each copy are looked up and fetched first: the guest's pages come together then,
+// whichever way.
 void copy_all(Granters& granters, std::span<Segment> segments) {
   std::array<Copy, operations_per_hypercall> copies;
   for (size_t i = 0; i < segments.size(); ++i) {
     copies[i] = look_up(granters, segments[i]);
     __builtin_prefetch(copies[i].source);
+    __builtin_prefetch(copies[i].dest, 1);
   }
   for (size_t i = 0; i < segments.size(); ++i) {
     segments[i].status = copies[i].status;
