@@ -13,7 +13,7 @@ FilterControl::~FilterControl() {
 void FilterControl::add(Vif vif) {
   changed(vif.port);
   Entry& entry = vifs_.emplace_back(Entry{std::move(vif), 0, {}});
-  steer(entry.vif.port);
+  steer(entry.vif.port, entry.vif.mac);
   read_groups(entry);
   if (entry.groups) look_soon();
 }
@@ -31,22 +31,24 @@ void FilterControl::left(const std::string& name) {
   const auto found = std::ranges::find(leaving_, name, &Vif::name);
   if (found == leaving_.end()) return;
   Port* port = found->port;
+  const rte_ether_addr address = found->mac;
   leaving_.erase(found);
-  steer(port);
+  steer(port, address);
 }
 
 // Of two vifs with one address the newest has the rule, as it has the frames, while there are
 // tables with it.
-void FilterControl::steer(Port* port) const {
+void FilterControl::steer(Port* port, const rte_ether_addr& address) const {
   if (port->pairs().size() == 1) return;
-  FlowRules rules;
-  const auto add = [&](const Vif& vif) {
-    if (vif.port == port)
-      rules[vif.mac] = {.vif = vif.name, .queue = port->queue().pair_of(vif.worker).queue};
+  const Vif* newest = nullptr;
+  const auto look_at = [&](const Vif& vif) {
+    if (vif.port == port && rte_is_same_ether_addr(&vif.mac, &address)) newest = &vif;
   };
-  for (const Entry& entry : vifs_) add(entry.vif);
-  std::ranges::for_each(leaving_, add);
-  port->steering().steer(std::move(rules));
+  for (const Entry& entry : vifs_) look_at(entry.vif);
+  std::ranges::for_each(leaving_, look_at);
+  if (newest == nullptr) return port->steering().steer(address, {});
+  const uint16_t queue = port->queue().pair_of(newest->worker).queue;
+  port->steering().steer(address, FlowRule{.vif = newest->name, .queue = queue});
 }
 
 void FilterControl::changed(Port* port) {

@@ -54,7 +54,7 @@ class FilterControl {
   };
 
   void changed(Port* port);
-  void steer(Port* port) const;
+  void steer(Port* port, const rte_ether_addr& address) const;
   void program_changed();
   void look_at_groups();
   static bool read_groups(Entry& entry);

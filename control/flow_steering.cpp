@@ -37,7 +37,7 @@ void FlowSteering::begin(uint16_t device) {
   device_ = device;
   absent_ = 0;
   refused_.clear();
-  bring_about();
+  for (const auto& [address, rule] : wanted_) settle(address);
 }
 
 void FlowSteering::end() {
@@ -46,28 +46,36 @@ void FlowSteering::end() {
   refused_.clear();
 }
 
-void FlowSteering::steer(FlowRules wanted) {
-  wanted_ = std::move(wanted);
-  bring_about();
+void FlowSteering::steer(const rte_ether_addr& address, std::optional<FlowRule> wanted) {
+  if (wanted)
+    wanted_[address] = *std::move(wanted);
+  else
+    wanted_.erase(address);
+  if (device_) settle(address);
 }
 
-// What is not needed any more first: it makes room. What cannot be taken away leads to a pair whose
-// worker passes it on, as without a rule.
-void FlowSteering::bring_about() {
-  if (!device_) return;
-  std::erase_if(refused_, [this](const auto& one) { return !wanted_.contains(one.first); });
-  std::erase_if(programmed_, [this](const auto& one) {
-    const auto found = wanted_.find(one.first);
-    const bool stays = found != wanted_.end() && found->second.queue == one.second.rule.queue;
-    return !stays && remove(one.second);
-  });
-  for (const auto& [address, rule] : wanted_) {
-    const auto found = programmed_.find(address);
-    if (found != programmed_.end() && found->second.rule.queue == rule.queue)
-      found->second.rule.vif = rule.vif;
-    else if (found == programmed_.end() && absent_ == 0 && !refused_.contains(address))
-      add(address, rule);
+void FlowSteering::clear() {
+  wanted_.clear();
+  refused_.clear();
+  std::erase_if(programmed_, [this](const auto& one) { return remove(one.second); });
+}
+
+// Brings about what is wanted of one address.
+void FlowSteering::settle(const rte_ether_addr& address) {
+  const auto wanted = wanted_.find(address);
+  const bool is_wanted = wanted != wanted_.end();
+  if (!is_wanted) refused_.erase(address);
+  const auto made = programmed_.find(address);
+  if (made != programmed_.end()) {
+    FlowRule& rule = made->second.rule;
+    if (is_wanted && rule.queue == wanted->second.queue) {
+      rule.vif = wanted->second.vif;
+      return;
+    }
+    if (!remove(made->second)) return;
+    programmed_.erase(made);
   }
+  if (is_wanted && absent_ == 0 && !refused_.contains(address)) add(address, wanted->second);
 }
 
 bool FlowSteering::remove(const Programmed& programmed) {

@@ -31,10 +31,13 @@ class FlowSteering {
   // It has gone, or is about to be closed, and its rules with it.
   void end();
 
-  // Programs the difference. An address that was refused is not tried again while it is wanted,
-  // though there may be room by then: frames on their way would be overtaken by those that come
-  // after the rule.
-  void steer(FlowRules wanted);
+  // What is wanted of one address from now on; none: no rule. One that was refused is not tried
+  // again while it is wanted, though there may be room by then: frames on their way would be
+  // overtaken by those that come after the rule. What cannot be taken away leads to a pair whose
+  // worker passes it on, as without a rule.
+  void steer(const rte_ether_addr& address, std::optional<FlowRule> wanted);
+  // Nothing is wanted any more.
+  void clear();
 
   FlowRules programmed() const;
   std::string text() const;  // for people: "on", or why not
@@ -50,7 +53,7 @@ class FlowSteering {
     FlowRule rule;
     rte_flow* handle;
   };
-  void bring_about();
+  void settle(const rte_ether_addr& address);
   bool remove(const Programmed& programmed);
   void add(const rte_ether_addr& address, const FlowRule& rule);
   void refuse(const rte_ether_addr& address, int error);

@@ -252,7 +252,7 @@ void Port::close() {
   if (pairs_.empty()) return;
   set_running(false);
   if (filters_) filters_->program({});
-  steering_.steer({});
+  steering_.clear();
   end_device();
   keep_large(0);
   pairs_.clear();

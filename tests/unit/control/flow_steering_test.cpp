@@ -21,10 +21,14 @@ constexpr uint16_t any_port = 31;  // the fake is below all of them
 
 struct Steered : FakeNic {
   FlowSteering steering{"p"};
+  FlowRules before;
   Steered() { steering.begin(any_port); }
+  // These are wanted, and no others: what that made the driver do.
   Texts steer(const FlowRules& wanted) {
     calls.clear();
-    steering.steer(wanted);
+    for (const auto& [address, rule] : std::exchange(before, wanted))
+      if (!wanted.contains(address)) steering.steer(address, {});
+    for (const auto& [address, rule] : wanted) steering.steer(address, rule);
     return calls;
   }
 };
@@ -191,6 +195,40 @@ TEST_CASE("flow_steering_goes_with_the_port_s_device_and_comes_back_with_it") {
   s.port->close();
   CHECK(s.flows.empty());
   CHECK(s.count("flow_destroy") == 1);
+}
+
+// Each is settled by itself, and no other gone through for it.
+TEST_CASE("flow_steering_as_many_vifs_as_there_may_be_have_a_rule_each") {
+  SteeredPort s;
+  const auto name = [](uint32_t vif) { return std::to_string(vif); };
+  const auto mac = [](uint32_t vif) {
+    return rte_ether_addr{{0, 0x16, 0x3e, 1, uint8_t(vif >> 8), uint8_t(vif)}};
+  };
+  for (uint32_t vif = 0; vif < limits::vifs_max; ++vif)
+    s.add(name(vif), mac(vif), static_cast<uint16_t>(vif % 2));
+  CHECK(s.flows.size() == limits::vifs_max);
+  CHECK(s.flows.at("00:16:3e:01:0f:ff") == 0);
+  CHECK(s.count("flow_create") == limits::vifs_max);
+  for (uint32_t vif = 0; vif < limits::vifs_max; ++vif) {
+    s.filters.remove(name(vif));
+    s.filters.left(name(vif));
+  }
+  CHECK(s.flows.empty());
+  CHECK(s.count("flow_destroy") == limits::vifs_max);
+}
+
+TEST_CASE("flow_steering_a_rule_that_cannot_be_taken_away_does_not_keep_the_others") {
+  Steered s;
+  s.steer({{mac_a, {"1.0", 0}}, {mac_b, {"2.0", 1}}});
+  s.refuses["flow_destroy"] = -EIO;
+  s.calls.clear();
+  s.steering.clear();
+  CHECK(s.calls == Texts{"flow_destroy", "flow_destroy"});
+  CHECK(s.steering.programmed().size() == 2);
+  s.refuses.clear();
+  s.steering.clear();
+  CHECK(s.flows.empty());
+  CHECK(s.steering.programmed().empty());
 }
 
 TEST_CASE("flow_steering_a_port_of_one_pair_has_no_rules") {
