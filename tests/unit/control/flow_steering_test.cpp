@@ -231,6 +231,17 @@ TEST_CASE("flow_steering_a_rule_that_cannot_be_taken_away_does_not_keep_the_othe
   CHECK(s.steering.programmed().empty());
 }
 
+TEST_CASE("flow_steering_of_what_was_cleared_nothing_is_wanted_or_refused") {
+  Steered s;
+  s.flows_max = 1;
+  s.steer({{mac_a, {"1.0", 0}}, {mac_b, {"2.0", 1}}});
+  s.steering.clear();
+  CHECK(s.steering.text() == "on");
+  s.steering.end();
+  s.steering.begin(any_port);  // another device
+  CHECK(s.flows.empty());
+}
+
 TEST_CASE("flow_steering_a_port_of_one_pair_has_no_rules") {
   SteeredPort s(1);
   s.add("1.0", mac_a, 0);
