@@ -197,7 +197,6 @@ TEST_CASE("flow_steering_goes_with_the_port_s_device_and_comes_back_with_it") {
   CHECK(s.count("flow_destroy") == 1);
 }
 
-// Each is settled by itself, and no other gone through for it.
 TEST_CASE("flow_steering_as_many_vifs_as_there_may_be_have_a_rule_each") {
   SteeredPort s;
   const auto name = [](uint32_t vif) { return std::to_string(vif); };
