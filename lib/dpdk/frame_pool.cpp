@@ -3,7 +3,9 @@
 #include <fmt/core.h>
 #include <rte_errno.h>
 #include <rte_mempool.h>
+#include <sys/mman.h>
 
+#include <algorithm>
 #include <cstring>
 
 namespace netback {
@@ -35,11 +37,20 @@ ssize_t memory_for_pages(const rte_mempool* pool, uint32_t objects, uint32_t, si
   return static_cast<ssize_t>(objects * *chunk_min);
 }
 
+// Has the kernel give memory its pages in one call and now: a fault for each would take most of the
+// start in a PV dom0, and those of the large buffers would come in the data path. A kernel older
+// than Linux 5.14 refuses, and they come as they are touched.
+void touch_pages(void* begin, size_t bytes) {
+  madvise(begin, bytes, MADV_POPULATE_WRITE);
+}
+
 int place_in_pages(rte_mempool* pool, unsigned objects_max, void* memory, rte_iova_t iova,
                    size_t bytes, rte_mempool_populate_obj_cb_t* placed, void* argument) {
   const Layout layout = layout_of(pool);
   const size_t begin = RTE_ALIGN_CEIL(reinterpret_cast<uintptr_t>(memory), page_bytes) -
                        reinterpret_cast<uintptr_t>(memory);
+  touch_pages(static_cast<uint8_t*>(memory) + begin,
+              std::min(bytes - begin, objects_max * layout.span));
   unsigned count = 0;
   for (size_t page = begin; page + layout.span <= bytes && count < objects_max;
        page += layout.span) {

@@ -1,8 +1,10 @@
 // Buffers that a grant copy never splits.
 #include "lib/dpdk/frame_pool.hpp"
 
-#include <catch2/catch.hpp>
+#include <sys/mman.h>
 
+#include <algorithm>
+#include <catch2/catch.hpp>
 #include <set>
 #include <vector>
 
@@ -80,6 +82,41 @@ TEST_CASE("frame pool: the data of a large buffer begins with a page, and none s
   CHECK(pages.size() == 400);
   pool->give_back_large(buffers.data(), 100);
   CHECK(pool->free_large_buffers() == 100);
+}
+
+namespace {
+
+// The 16 KiB in which a large buffer lies.
+uint8_t* place_of(const rte_mbuf* large) {
+  return static_cast<uint8_t*>(large->buf_addr) + RTE_PKTMBUF_HEADROOM - 4096;
+}
+
+bool all_there(rte_mbuf* large) {
+  unsigned char there[4] = {};
+  REQUIRE(mincore(place_of(large), sizeof there * 4096, there) == 0);
+  return std::all_of(std::begin(there), std::end(there), [](auto page) { return page & 1; });
+}
+
+std::vector<rte_mbuf*> take_all_large(FramePool& pool) {
+  std::vector<rte_mbuf*> buffers(pool.large_buffers());
+  REQUIRE(pool.take_large(buffers.data(), static_cast<uint32_t>(buffers.size())));
+  return buffers;
+}
+
+}  // namespace
+
+TEST_CASE("frame pool: has the pages of its buffers from the start") {
+  // Twice, the kernel having got back in between what others may have touched before.
+  for (const bool again : {false, true}) {
+    const auto pool = make_pool(400, 200);
+    const auto buffers = take_all_large(*pool);
+    CHECK(std::all_of(buffers.begin(), buffers.end(), all_there));
+    pool->give_back_large(buffers.data(), 200);
+    if (again) continue;
+    for (rte_mbuf* buffer : buffers)
+      REQUIRE(madvise(place_of(buffer) + 4096, 3 * 4096, MADV_REMOVE) == 0);
+    CHECK_FALSE(all_there(buffers.front()));
+  }
 }
 
 TEST_CASE("frame pool: what other lcores may hold back of the large buffers is little") {
