@@ -102,14 +102,16 @@ def four_buffers(lab):
         found = lab.stop(echo)
         assert found["received"] == 300 and found["faults"] == 0, found
     receiver = lab.pktgen("g2", *as_ipxe, "--numbered", "receive")
-    sent = lab.result(lab.pktgen("g1", "--numbered", "--events", "--count", 2_000, "send",
-                                 "--rate", 2_000, "--burst", 8, "--to", G2))
+    # Bursts that it takes in two, with time for each: three processes share two CPUs here.
+    sent = lab.result(lab.pktgen("g1", "--numbered", "--events", "--count", 1_000, "send",
+                                 "--rate", 500, "--burst", 8, "--to", G2))
     assert sent["faults"] == 0, sent
-    accounted(lab, 2_000)
+    accounted(lab, 1_000)
     dropped = lab.count("g2", "to_guest_drop_")
     found = lab.stop(receiver)
-    assert found["received"] + dropped == 2_000 and found["faults"] == 0, (found, dropped)
-    assert found["received"] > 1_000, found
+    lab.note(f"polling, bursts of 8 at 500 frames/s: {found['received']} of 1,000")
+    assert found["received"] + dropped == 1_000 and found["faults"] == 0, (found, dropped)
+    assert found["received"] > 500, found
 
 
 @scenario("a guest without feature-rx-notify that posts buffers late has its frames all the same,"

@@ -25,7 +25,7 @@ CLONE_NEWNET = 0x40000000
 TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454CA, 0x0002, 0x1000
 FRAME_BYTES_MAX = 65536
 MAC = "02:00:00:00:00:01"
-TRANSFER_TIMEOUT = 120  # seconds
+TRANSFER_TIMEOUT = 360  # seconds
 
 
 def in_own_network():
@@ -81,7 +81,7 @@ class Station:
 
     def run(self, command):
         """A shell command there; its output."""
-        done = self.call(lambda: subprocess.run(["sh", "-c", command], text=True, timeout=60,
+        done = self.call(lambda: subprocess.run(["sh", "-c", command], text=True, timeout=180,
                                                 capture_output=True))
         assert done.returncode == 0, f"station$ {command}\n{done.stdout}{done.stderr}"
         return done.stdout

@@ -9,7 +9,7 @@ import time
 
 import guests
 import netback
-from host import HostError, XenHost
+from host import PATIENCE, HostError, XenHost
 from kernel_netback import make_bridge
 from pvh import NIC, PvhHost
 from station import Station
@@ -233,7 +233,7 @@ class Lab:
 
     def wait_connected(self, number, timeout=20):
         """Until guest N's vif is served."""
-        end = time.monotonic() + timeout
+        end = time.monotonic() + PATIENCE * timeout
         while True:
             status, output = self.host.dom0(f"netbackctl --json stats {guests.mac(number)}")
             if status == 0 and '"connected"' in output:

@@ -1,6 +1,7 @@
 """Guests and vifs come, go and die while traffic runs; the others notice nothing."""
 
 import contextlib
+import os
 import re
 
 from guests import address, configure, mac, make_guests
@@ -8,6 +9,7 @@ from host import CommandFailed, background
 from scenarios.lab import DOM0, scenario
 
 FLOOD_BYTES = 1 << 40  # more than a scenario lasts
+FLOW_BYTES = 200_000  # who has passed so many each way floods
 
 
 @contextlib.contextmanager
@@ -24,11 +26,9 @@ def flood(lab, number):
     # Few questions, as each takes long under the flood; dom0's tap knows as well as we do.
     counters = "cat /sys/class/net/netback0/statistics/[rt]x_bytes"
     host.run(guest, ends(out_port, DOM0, in_port))
-    output = host.run("dom0", f"{counters}; {ends(in_port, address(number), out_port)}sleep 1;"
-                              f" {counters}")
-    before, after = (list(map(int, output.split()[at:at + 2])) for at in (0, 2))
-    assert all(now > then + 100_000 for now, then in zip(after, before)), \
-        f"no flood both ways: {before}, {after}"
+    host.run("dom0", f"set -- $({counters}); {ends(in_port, address(number), out_port)}"
+                     f"until (a=$1 b=$2; set -- $({counters}); [ $1 -gt $((a + {FLOW_BYTES})) ] &&"
+                     f" [ $2 -gt $((b + {FLOW_BYTES})) ]); do sleep 0.2; done")
     try:
         yield
     finally:
@@ -81,14 +81,15 @@ def detach_and_attach(lab):
 HELD = ("held() { set -- /proc/{pid}/fd/*; echo $# $(grep -c gntdev /proc/{pid}/maps)"
         " $(lsevtchn 0 | wc -l); }")
 NOW = "$(tr -d . </proc/uptime | cut -d' ' -f1)"
-# Prints how many 1/100 s after the end of the domain all of it was given back: at most 100.
+# Prints how many 1/100 s after the end of the domain all of it was given back. To ask takes part of
+# a second, and the emulated machine may be far slower than that.
 DESTROY = """
 xl destroy {guest} || exit 1
 begin=""" + NOW + """
 while :; do
   now="$(held)"
   took=$((""" + NOW + """ - begin))
-  [ $took -gt 100 ] && {{ echo "before: {before}, now: $now"; exit 1; }}
+  [ $took -gt 1000 ] && {{ echo "before: {before}, now: $now"; exit 1; }}
   [ "$now" = "{before}" ] && {{ echo "took $took"; exit 0; }}
   sleep 0.05
 done
@@ -105,20 +106,22 @@ def one_dies(lab, number, functions, expected):
     return int(re.search(r"took (\d+)", output).group(1))
 
 
-@scenario("xl destroy during traffic, ten times", guests=(1,))
+@scenario("xl destroy during traffic, again and again", guests=(1,))
 def destroy(lab):
+    """Four times; ten in suite long."""
     functions = HELD.replace("{pid}", str(lab.daemon_pid()))
 
     def held():
         return [int(word) for word in lab.host.run("dom0", f"{functions}; held").split()]
     before, took = held(), []
-    for numbers in ((3, 4, 5, 6), (3, 4, 5), (3, 4, 5)):
+    for numbers in ((3, 4, 5, 6), (3, 4, 5), (3, 4, 5))[:3 if "NETBACK_LONG" in os.environ else 1]:
         make_guests(lab.host, numbers)
         more = [now - then for now, then in zip(held(), before)]  # all of them alike
         for left in reversed(range(len(numbers))):
             expected = [then + each * left // len(numbers) for then, each in zip(before, more)]
             took.append(one_dies(lab, numbers[left], functions, expected))
     lab.note(f"fds, granted pages, event channels ({before}) given back after, 1/100 s: {took}")
+    assert sorted(took)[len(took) // 2] <= 100, took
     lab.ping("g1", DOM0, 20)
     # At its end the daemon tells of frame buffers that are missing; until then the port's rings
     # hold some.

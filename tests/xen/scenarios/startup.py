@@ -20,7 +20,7 @@ def assert_fails(lab, status, message, arguments="", before="", after=""):
                      " touch /run/dpdk-netback/control.sock.lock")
     there = traces(lab)
     got, output = host.dom0(f"{{\n{before or 'true'}\n}} || exit 99\n"
-                            f"timeout 20 dpdk-netback {arguments} </dev/null; got=$?\n"
+                            f"timeout 60 dpdk-netback {arguments} </dev/null; got=$?\n"
                             f"{{\n{after or 'true'}\n}} || exit 98; exit $got")
     left = traces(lab)
     assert got == status, f"exit {got}, not {status}:\n{output}"
@@ -141,8 +141,8 @@ def tap_mtu(lab):
     lab.host.run("dom0", "modprobe tun; modprobe vhost_net")
     words = config(lab, FEW_BUFFERS + port("net_virtio_user0,path=/dev/vhost-net,iface=nb0",
                                            "mtu = 1400"))
-    output = lab.host.run("dom0", f"timeout -s TERM 20 dpdk-netback {words} </dev/null &"
-                                  " for try in $(seq 150); do [ -S /run/dpdk-netback/control.sock ]"
+    output = lab.host.run("dom0", f"timeout -s TERM 90 dpdk-netback {words} </dev/null &"
+                                  " for try in $(seq 600); do [ -S /run/dpdk-netback/control.sock ]"
                                   " && break; sleep 0.1; done;"
                                   " cat /sys/class/net/nb0/mtu; kill $!; wait")
     assert "\n1400\n" in f"\n{output}", output

@@ -16,6 +16,7 @@ CHECKOUT = pathlib.Path(__file__).resolve().parents[3]
 DESCRIPTORS_MIN = 4   # fewer, and not even the libraries load
 DESCRIPTORS_MAX = 64  # enough for any start
 WATCHES = "/proc/sys/fs/epoll/max_user_watches"  # how many descriptors root may wait for
+OUTPUT = "/tmp/daemon-start.out"
 TAP = "net_virtio_user0,path=/dev/vhost-net,iface=nb0"
 
 
@@ -36,8 +37,10 @@ def traces_before(lab):
 def failing_step(lab, words, before="true", after="true", limit=1024):
     """The step at which a start fails, with nothing left behind; None when it does not fail."""
     there = traces_before(lab)
-    _, output = lab.host.dom0(f"{before}; (ulimit -n {limit}; exec timeout -s TERM 4 dpdk-netback"
-                          f" {words}) </dev/null 2>&1 | tail -n 1; {after}", 60)
+    _, output = lab.host.dom0(
+        f"{before}; (ulimit -n {limit}; exec dpdk-netback {words}) </dev/null >{OUTPUT} 2>&1 &"
+        f" while kill -0 $! 2>/dev/null && ! grep -q '^dpdk-netback: ready' {OUTPUT};"
+        f" do sleep 0.1; done; kill $! 2>/dev/null; wait; tail -n 1 {OUTPUT}; {after}", 60)
     left = traces(lab)
     assert left == there, f"{limit} descriptors, {output}left behind:\n{difference(there, left)}"
     found = re.search(r"dpdk-netback: cannot start: ([^:]+): (.+)", output)
