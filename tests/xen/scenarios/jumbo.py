@@ -23,7 +23,7 @@ def jumbo(lab):
         # Whole: in fragments of 1,500 bytes there would be six times as many.
         assert octets >= DATAGRAMS * (PAYLOAD + UDP_HEADERS), (way, octets)
         assert frames <= DATAGRAMS + 20, (way, frames)
-    lab.transfer("g8", "dom0", DOM0, 32)
-    lab.transfer("dom0", "g8", address(8), 32)
+    lab.transfer("g8", "dom0", DOM0, 16)
+    lab.transfer("dom0", "g8", address(8), 16)
     lab.host.destroy_guest("g8")
     lab.host.run("dom0", "ip link set xenbr0 mtu 1500")

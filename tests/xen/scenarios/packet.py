@@ -10,9 +10,9 @@ def af_packet(lab):
     assert [port["driver"] for port in lab.ctl("port")["ports"]] == ["net_af_packet"]
     lab.ping("g1", DOM0, 50)
     lab.ping("dom0", address6(1), 50)
-    with lab.counted(1, from_guest=20 * MIB, to_guest=20 * MIB):
-        lab.transfer("g1", "dom0", DOM0, 16)
-        lab.transfer("dom0", "g1", address(1), 16)
-        lab.transfer("g1", "dom0", DOM0_6, 4)
-        lab.transfer("dom0", "g1", address6(1), 4)
+    with lab.counted(1, from_guest=10 * MIB, to_guest=10 * MIB):
+        lab.transfer("g1", "dom0", DOM0, 8)
+        lab.transfer("dom0", "g1", address(1), 8)
+        lab.transfer("g1", "dom0", DOM0_6, 2)
+        lab.transfer("dom0", "g1", address6(1), 2)
     lab.echo_udp("g1", "dom0", DOM0, (1, 17, 60, 1472), 50)

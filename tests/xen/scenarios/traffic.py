@@ -114,11 +114,11 @@ def between_guests(lab):
 @scenario("two guests talk to dom0 at once", guests=(1, 2))
 def both_to_dom0(lab):
     host, sums = lab.host, {}
-    with lab.counted(1, from_guest=64 * MIB), lab.counted(2, to_guest=64 * MIB):
+    with lab.counted(1, from_guest=24 * MIB), lab.counted(2, to_guest=24 * MIB):
         load_hashes(host, "dom0", "g1", "g2")
         for where, tag, words in (("dom0", "from", "tcp-recv 5011"), ("g2", "to", "tcp-recv 5012"),
-                                  ("g1", "sender", f"tcp-send {DOM0} 5011 {64 * MIB} --seed=2"),
-                                  ("dom0", "sender", f"tcp-send {address(2)} 5012 {64 * MIB}")):
+                                  ("g1", "sender", f"tcp-send {DOM0} 5011 {24 * MIB} --seed=2"),
+                                  ("dom0", "sender", f"tcp-send {address(2)} 5012 {24 * MIB}")):
             host.start(where, tag, f"exec netcheck {words}")
         for where, tag in (("dom0", "from"), ("g1", "sender"), ("g2", "to"), ("dom0", "sender")):
             status, output = host.finish(where, tag, 120)
