@@ -56,11 +56,11 @@ class HostError(Exception):
 
 class MachineFault(HostError):
     """The emulated machine's own: dom0 answers nothing any more and has not said that it crashed,
-    or it ended between two instructions."""
+    or it ended in a triple fault."""
 
 
-# Of a dom0 that Xen dumps. A kernel at fault says so first; these stopped at Xen's code segment and
-# address in place of their own, or in the middle of ordinary code of theirs.
+# Of a dom0 that Xen dumps: seen with Xen's code segment and address in place of its own, and with
+# an address of its own and no word of its kernel before.
 TRIPLE_FAULT = re.compile(r"d\dv\d Triple fault")
 
 
