@@ -55,8 +55,8 @@ class HostError(Exception):
 
 
 class MachineFault(HostError):
-    """The emulated machine's own: dom0 answers nothing any more and has not said that it crashed,
-    or it ended in a triple fault."""
+    """Taken for the emulated machine's own: dom0 answers nothing any more and has not said that it
+    crashed, or it ended in a triple fault, or a guest crashed before it took its first command."""
 
 
 # Of a dom0 that Xen dumps: seen with Xen's code segment and address in place of its own, and with
@@ -319,9 +319,13 @@ class XenHost:
             base = f"/local/domain/{guest.domid}/console/tty"
             status, output = self.dom0_within(
                 left + 5,
-                f"until tty=$(xenstore-read {base} 2>/dev/null); do sleep 0.1; done; echo $tty;"
+                f"until tty=$(xenstore-read {base} 2>/dev/null); do"
+                f" xl domid {name} >/dev/null 2>&1 || exit; sleep 0.1; done; echo $tty;"
                 f" xen-agent ready $tty {left} || {{ sleep 0.2; false; }}")
             guest.console = output.decode(errors="replace").split("\n", 1)[0].strip()
+            if status != 0 and self.domid(name) is None:
+                raise MachineFault(f"{name} crashed before it came up\n"
+                                   f"{self.guest_console_tail(name)}")
         if status != 0:
             raise HostError(f"{name} did not come up in {timeout} s\n"
                             f"{self.guest_console_tail(name)}")
@@ -339,9 +343,9 @@ class XenHost:
         status, output = self.dom0(f"xl domid {name} 2>/dev/null")
         return int(output) if status == 0 else None
 
-    def guest_console_tail(self, name, lines=40):
-        _, text = self.dom0(f"tail -n {lines} /var/log/xen/console/guest-{name}.log; "
-                            "xl list; tail -n 5 /var/log/xen/xl-*.log")
+    def guest_console_tail(self, name, lines=30):
+        _, text = self.dom0(f"xl list; tail -n 5 /var/log/xen/xl-{name}.log;"
+                            f" tail -n {lines} /var/log/xen/console/guest-{name}.log")
         return "\n".join(f"  {name} | {line}" for line in text.splitlines())
 
     def wait_gone(self, name, old, timeout):
