@@ -111,7 +111,6 @@ Status Port::configure(FramePool& pool) {
     wanted.rxmode.offloads |= large_receive;
     queue().can.large_buffers = large_receive_slots(pool.large_buffers(), device_.large_pairs) > 0;
   }
-  queue().can.wakes_thread = device_.quirks->wakes_thread;
   uint64_t trusted = 0;
   if (device_.quirks->completes_checksums) trusted |= checksum_offloads;
   if (device_.quirks->sends_chains) trusted |= RTE_ETH_TX_OFFLOAD_MULTI_SEGS;

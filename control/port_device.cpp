@@ -321,6 +321,11 @@ uint16_t virtio_ring_slots(const PortDevice& device) {
   return slots > 0 && slots <= UINT16_MAX ? static_cast<uint16_t>(slots) : unless_said;
 }
 
+uint32_t held_buffers_max(const PortDevice& device, uint16_t descriptors) {
+  if (!device.quirks->wakes_thread) return 0;
+  return std::min(virtio_ring_slots(device), descriptors) / 2u;
+}
+
 uint16_t large_receive_slots(uint32_t large_buffers, uint32_t pairs) {
   constexpr uint32_t least = limits::port_burst_frames, most = 1024;
   const uint32_t slots = large_buffers / 4 / pairs;

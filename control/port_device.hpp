@@ -66,6 +66,11 @@ Result<PortDevice> check_device(const PortConfig& config, const std::string& roo
 // Of a net_virtio_user's rings: the driver itself would take any number and have fewer, or more.
 uint16_t virtio_ring_slots(const PortDevice& device);
 
+// How many buffers of a stream may wait for each other before they are sent to it: half the ring of
+// a queue pair, which takes `descriptors` of them at most, as the turn that ends the wait adds to
+// them. 0: it wakes no thread, and nothing waits.
+uint32_t held_buffers_max(const PortDevice& device, uint16_t descriptors);
+
 // How many of the pool's large buffers wait in the ring of a queue pair: a quarter is for all
 // `pairs` that receive into them. 0: they would be too few for bursts, and short ones are used.
 uint16_t large_receive_slots(uint32_t large_buffers, uint32_t pairs);

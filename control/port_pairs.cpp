@@ -52,6 +52,7 @@ Status Port::set_up_pair(FramePool& pool, uint16_t number) {
   }
   int result = rte_eth_dev_adjust_nb_rx_tx_desc(device, &received, &sent);
   if (result != 0) return failed("takes no number of descriptors", result);
+  queue().can.held_buffers_max = held_buffers_max(device_, sent);
   const unsigned socket = SOCKET_ID_ANY;
   result = rte_eth_rx_queue_setup(device, number, received, socket, nullptr, buffers);
   if (result != 0) return failed("cannot set up its receive queue", result);

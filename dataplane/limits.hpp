@@ -59,11 +59,12 @@ inline constexpr uint32_t ports_max = 32;            // RTE_MAX_ETHPORTS of Debi
 inline constexpr uint32_t crossing_ring_frames = 512;
 inline constexpr uint32_t turn_crossings_max = 128;
 inline constexpr uint32_t workers_max = 32;  // there is a ring of 8 KiB for each ordered pair
-// To a port that wakes another thread for each burst, a stream's frames go together: so many, what
-// is in so many buffers (a port's ring may have 256 descriptors), or those of so many turns.
+// To a port that wakes another thread for each burst, a stream's frames go together: so many, or
+// those of so many turns. They wait for the next ones as long as the last ones took; each time at
+// most so long, as nobody else has the CPU meanwhile if it is the thread's too.
 inline constexpr uint32_t held_frames_max = 64;
-inline constexpr uint32_t held_buffers_max = 128;
 inline constexpr uint32_t held_turns_max = 8;
+inline constexpr uint32_t held_us_max = 200;
 inline constexpr uint32_t vifs_max = 4096;
 // Of one vif: as many as Linux's backend offers at most by default. Each takes two ring pages, two
 // event channels and sizeof(GuestQueue), 5 KiB.

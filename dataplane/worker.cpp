@@ -63,8 +63,7 @@ bool Worker::turn() {
   forward(*table_, frames_, pool_, backlogged_, now, crossing_);
   if (crossing_ != nullptr)
     arrived |= forward_crossed(*table_, *crossing_, pool_, backlogged_, now, counters_);
-  const bool stream = from_guest_.slot_count >= limits::streaming_slots_min;
-  arrived |= port::transmit(ports_, *table_, pool_, stream);
+  arrived |= port::transmit(ports_, *table_, pool_, now, stream_until(now));
 
   to_guest::copy(backlogged_, to_guest_, grants_, counters_);
   to_guest::respond(to_guest_, backlogged_, events_, now);
@@ -73,6 +72,15 @@ bool Worker::turn() {
   quarantine_violators();
   finish_drains(now);
   return arrived || to_guest_.delivery_count > 0 || from_guest_.frame_count > 0;
+}
+
+// Until when more of the stream that this turn brought is likely to come; 0: it brought none. A
+// guest whose frames took long, on a machine where all does, takes as long to have the next ready.
+uint64_t Worker::stream_until(uint64_t turn_started) const {
+  if (from_guest_.slot_count < limits::streaming_slots_min) return 0;
+  const uint64_t now = rte_rdtsc();
+  const uint64_t longest = limits::held_us_max * (rte_get_tsc_hz() / 1'000'000);
+  return now + std::min(now - turn_started, longest);
 }
 
 void Worker::take_commands() {

@@ -40,6 +40,7 @@ class Worker {
 
  private:
   void take_commands();
+  uint64_t stream_until(uint64_t turn_started) const;
   bool apply(const Command& command);  // whether it is acked now, or later by finish_drains()
   void place(GuestQueue& queue) const;
   void attach(GuestQueue& queue);

@@ -19,7 +19,8 @@ struct PortCapabilities {
   uint32_t segmented_buffers_max = UINT16_MAX;  // mbufs of a frame that it is to cut
   bool receives = true;             // false: it never hands out a frame, so no need to look
   bool large_buffers = false;       // it receives into them
-  bool wakes_thread = false;        // each burst wakes a thread of somebody else's
+  uint32_t held_buffers_max = 0;    // each burst wakes a thread of somebody else's: so many mbufs
+                                    // of a stream may wait for each other. 0: it wakes nobody
   uint32_t frame_bytes_max = 1514;  // untagged; a VLAN tag may add 4
 };
 
@@ -43,7 +44,9 @@ struct PortQueue {
 
   // The worker's while attached.
   FrameBatchOf<limits::outgoing_frames_max> outgoing = {};
-  uint32_t held_turns = 0;  // in a row that left something in it
+  uint32_t held_frames = 0;  // of outgoing: that the last turn left there
+  uint32_t held_turns = 0;   // turns that added to them
+  uint64_t held_until = 0;   // TSC
 
   // The worker writes, anyone reads.
   PortCounters counters = {};

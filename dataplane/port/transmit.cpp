@@ -133,29 +133,37 @@ void transmit_port(PortQueue& port, const ForwardTable& table, FramePool& pool) 
     drop_of_vif(frame, port, table, QueueCounter::from_guest_drop_too_early_frames);
 }
 
-bool few(std::span<rte_mbuf* const> frames) {
+// What is to be cut would be many more.
+bool few(const PortQueue& port) {
   uint32_t buffers = 0;
-  for (const rte_mbuf* frame : frames) buffers += frame->nb_segs;
-  return frames.size() < limits::held_frames_max && buffers < limits::held_buffers_max;
+  for (const rte_mbuf* frame : std::span(port.outgoing.mbufs.data(), port.outgoing.count)) {
+    if (segmented(frame) && !port_segments(frame, port)) return false;
+    buffers += frame->nb_segs;
+  }
+  return port.outgoing.count < limits::held_frames_max && buffers < port.can.held_buffers_max;
 }
 
 // Of a port that does not run nothing but that may be looked at.
-bool holds(PortQueue& port, bool stream) {
-  const bool held = stream && port.running.load(std::memory_order_acquire) &&
-                    port.can.wakes_thread && port.held_turns < limits::held_turns_max &&
-                    few({port.outgoing.mbufs.data(), port.outgoing.count});
-  port.held_turns = held ? port.held_turns + 1 : 0;
+bool holds(PortQueue& port, uint64_t now, uint64_t stream_until) {
+  if (port.outgoing.count > port.held_frames) {
+    ++port.held_turns;
+    port.held_until = stream_until;
+  }
+  const bool held = now < port.held_until && port.running.load(std::memory_order_acquire) &&
+                    port.held_turns <= limits::held_turns_max && few(port);
+  if (!held) port.held_turns = 0;
+  port.held_frames = held ? port.outgoing.count : 0;
   return held;
 }
 
 }  // namespace
 
 bool transmit(std::span<PortQueue* const> ports, const ForwardTable& table, FramePool& pool,
-              bool stream) {
+              uint64_t now, uint64_t stream_until) {
   bool held = false;
   for (PortQueue* port : ports) {
     if (port->outgoing.count == 0) continue;
-    if (holds(*port, stream))
+    if (holds(*port, now, stream_until))
       held = true;
     else
       transmit_port(*port, table, pool);

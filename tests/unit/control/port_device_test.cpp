@@ -49,8 +49,11 @@ TEST_CASE("port_device_name_and_arguments_are_split") {
 TEST_CASE("port_device_only_virtio_user_wakes_a_thread_for_each_burst") {
   const Root root;
   root.file("run/vhost.sock");
-  CHECK(root.check("net_virtio_user0,path=/run/vhost.sock").value().quirks->wakes_thread);
-  CHECK_FALSE(root.check("net_null0").value().quirks->wakes_thread);
+  const std::string device = "net_virtio_user0,path=/run/vhost.sock";
+  CHECK(held_buffers_max(root.check(device).value(), 1024) == 128);
+  CHECK(held_buffers_max(root.check(device + ",queue_size=1024").value(), 1024) == 512);
+  CHECK(held_buffers_max(root.check(device + ",queue_size=1024").value(), 256) == 128);
+  CHECK(held_buffers_max(root.check("net_null0").value(), 1024) == 0);
 }
 
 TEST_CASE("port_device_a_null_port_does_not_make_frames_of_its_own_unless_told_to") {

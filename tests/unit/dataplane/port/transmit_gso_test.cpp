@@ -208,6 +208,18 @@ TEST_CASE("transmit: what drivers are known to get wrong is cut here") {
   CHECK_FALSE(t.takes(packet, 1400));
 }
 
+TEST_CASE("transmit: a port holds a stream's frames that it cuts itself, none that are cut here") {
+  CuttingPort t;
+  t.port.queue.can.held_buffers_max = 128;
+  PortQueue* const ports[] = {&t.port.queue};
+  for (const uint16_t segment_bytes : {256, 255}) {
+    t.queue(make_packet({.ipv6 = true, .payload = 4000}), segment_bytes);
+    CHECK(port::transmit(ports, *t.table, *t.pool, 0, 1) == (segment_bytes == 256));
+  }
+  CHECK(t.port.queue.outgoing.count == 0);
+  while (rte_mbuf* frame = t.port.sent()) rte_pktmbuf_free(frame);
+}
+
 TEST_CASE("transmit: segments of a port's own are not longer than its frames either") {
   CuttingPort t;
   t.queue(make_packet({.payload = 4000}), 1461);

@@ -200,67 +200,95 @@ TEST_CASE("transmit: a port that wakes a thread gets the frames of a stream's tu
   Transmitting t;
   PortQueue* const ports[] = {&t.port.queue};
   t.queue(plain_frame(60, 1));
-  CHECK_FALSE(port::transmit(ports, *t.table, *t.pool, true));  // wakes nobody: at once
+  CHECK_FALSE(port::transmit(ports, *t.table, *t.pool, 0, 1));  // wakes nobody: at once
   CHECK(t.port.sent_bytes().size() == 1);
-  t.port.queue.can.wakes_thread = true;
-  CHECK_FALSE(port::transmit(ports, *t.table, *t.pool, true));  // nothing to hold
+  t.port.queue.can.held_buffers_max = 128;
+  CHECK_FALSE(port::transmit(ports, *t.table, *t.pool, 0, 1));  // nothing to hold
   t.queue(plain_frame(60, 2));
-  CHECK(port::transmit(ports, *t.table, *t.pool, true));
+  CHECK(port::transmit(ports, *t.table, *t.pool, 0, 1));
   t.queue(plain_frame(60, 3));
-  CHECK(port::transmit(ports, *t.table, *t.pool, true));
+  CHECK(port::transmit(ports, *t.table, *t.pool, 0, 1));
   CHECK(t.port.sent_bytes().empty());
-  CHECK_FALSE(port::transmit(ports, *t.table, *t.pool, false));  // the stream pauses
+  CHECK_FALSE(port::transmit(ports, *t.table, *t.pool, 1, 0));  // the stream pauses
   CHECK(t.port.sent_bytes() == std::vector<Bytes>{plain_frame(60, 2), plain_frame(60, 3)});
   CHECK(t.port.count(PortCounter::port_sent_bursts) == 2);
 }
 
 TEST_CASE("transmit: a port holds the frames of eight turns at most, each time anew") {
   Transmitting t;
-  t.port.queue.can.wakes_thread = true;
+  t.port.queue.can.held_buffers_max = 128;
   PortQueue* const ports[] = {&t.port.queue};
   for (int stream = 0; stream < 2; ++stream) {
     for (uint8_t turn = 0; turn < 8; ++turn) {
       t.queue(plain_frame(60, turn));
-      CHECK(port::transmit(ports, *t.table, *t.pool, true));
+      CHECK(port::transmit(ports, *t.table, *t.pool, 0, 1));
     }
     t.queue(plain_frame(60, 8));
-    CHECK_FALSE(port::transmit(ports, *t.table, *t.pool, true));
+    CHECK_FALSE(port::transmit(ports, *t.table, *t.pool, 0, 1));
     CHECK(t.port.sent_bytes().size() == 9);
   }
 }
 
-TEST_CASE("transmit: a port holds what is in fewer than 128 buffers") {
-  for (const uint32_t buffers : {127u, 128u}) {
+TEST_CASE("transmit: a port holds what is in fewer buffers than it may") {
+  const uint32_t most = GENERATE(128u, 150u);
+  for (const uint32_t buffers : {most - 1, most}) {
     Transmitting t;
-    t.port.queue.can.wakes_thread = t.port.queue.can.chains = true;
+    t.port.queue.can.chains = true;
+    t.port.queue.can.held_buffers_max = most;
     PortQueue* const ports[] = {&t.port.queue};
     const rte_mbuf* chain = t.queue(plain_frame(1000), 10);
     REQUIRE(chain->nb_segs == 100);
     for (uint32_t i = chain->nb_segs; i < buffers; ++i) t.queue(plain_frame(60));
-    CHECK(port::transmit(ports, *t.table, *t.pool, true) == (buffers == 127));
+    CHECK(port::transmit(ports, *t.table, *t.pool, 0, 1) == (buffers < most));
     t.send();
     t.port.sent_bytes();
   }
 }
 
+TEST_CASE("transmit: turns that bring a port nothing new do not count, nor prolong its wait") {
+  Transmitting t;
+  t.port.queue.can.held_buffers_max = 128;
+  PortQueue* const ports[] = {&t.port.queue};
+  for (uint64_t turn = 0; turn < 8; ++turn) {
+    t.queue(plain_frame(60, static_cast<uint8_t>(turn)));
+    CHECK(port::transmit(ports, *t.table, *t.pool, turn, turn + 100));
+    for (int i = 0; i < 20; ++i) CHECK(port::transmit(ports, *t.table, *t.pool, turn, turn + 200));
+  }
+  CHECK(port::transmit(ports, *t.table, *t.pool, 106, 300));
+  CHECK(t.port.sent_bytes().empty());
+  CHECK_FALSE(port::transmit(ports, *t.table, *t.pool, 107, 300));
+  CHECK(t.port.sent_bytes().size() == 8);
+}
+
+TEST_CASE("transmit: frames of no stream end the wait of those that are") {
+  Transmitting t;
+  t.port.queue.can.held_buffers_max = 128;
+  PortQueue* const ports[] = {&t.port.queue};
+  t.queue(plain_frame(60, 1));
+  CHECK(port::transmit(ports, *t.table, *t.pool, 0, 100));
+  t.queue(plain_frame(60, 2));
+  CHECK_FALSE(port::transmit(ports, *t.table, *t.pool, 1, 0));
+  CHECK(t.port.sent_bytes() == std::vector<Bytes>{plain_frame(60, 1), plain_frame(60, 2)});
+}
+
 TEST_CASE("transmit: a port that does not run holds nothing") {
   Transmitting t;
-  t.port.queue.can.wakes_thread = true;
+  t.port.queue.can.held_buffers_max = 128;
   t.port.queue.running = false;
   PortQueue* const ports[] = {&t.port.queue};
   t.queue(plain_frame(60));
-  CHECK_FALSE(port::transmit(ports, *t.table, *t.pool, true));
+  CHECK_FALSE(port::transmit(ports, *t.table, *t.pool, 0, 1));
   CHECK(t.port.queue.outgoing.count == 0);
   CHECK(t.guest.count(QueueCounter::from_guest_drop_too_early_frames) == 1);
 }
 
 TEST_CASE("transmit: a port holds fewer than 64 frames, whatever a turn adds") {
   Transmitting t;
-  t.port.queue.can.wakes_thread = true;
+  t.port.queue.can.held_buffers_max = 128;
   PortQueue* const ports[] = {&t.port.queue};
   for (uint8_t i = 0; i < 63; ++i) t.queue(plain_frame(60, i));
-  CHECK(port::transmit(ports, *t.table, *t.pool, true));
+  CHECK(port::transmit(ports, *t.table, *t.pool, 0, 1));
   for (int i = 0; i < 256; ++i) t.queue(plain_frame(60));  // the most that a turn sends a port
-  CHECK_FALSE(port::transmit(ports, *t.table, *t.pool, true));
+  CHECK_FALSE(port::transmit(ports, *t.table, *t.pool, 0, 1));
   CHECK(t.port.sent_bytes().size() == 63 + 256);
 }
