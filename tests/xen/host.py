@@ -29,6 +29,7 @@ STATUS_NO_ANSWER = 254
 # by this; a time that is allowed bounds what a failure takes, and asserts nothing.
 PATIENCE = 3
 PR_SET_PDEATHSIG = 1
+GUEST_LOADS_DRIVER = "loading drivers"  # what image/guest-init says before it does
 # With SMAP or SMEP on, dom0 dies at its first page fault: the emulation's fault (real-xen). A CPU
 # with erms or fsrm is given a byte at a time to copy, which the emulation does one by one.
 CPU = "max,-smap,-smep,-pku,-la57,-erms,-fsrm"
@@ -55,8 +56,12 @@ class HostError(Exception):
 
 
 class MachineFault(HostError):
-    """Taken for the emulated machine's own: dom0 answers nothing any more and has not said that it
-    crashed, or it ended in a triple fault, or a guest crashed before it took its first command."""
+    """The emulated machine's own: dom0 answers nothing any more and has not said that it crashed,
+    or it ended in a triple fault."""
+
+
+class GuestFault(HostError):
+    """A guest crashed before it loaded its network driver: it has used nothing of ours."""
 
 
 # Of a dom0 that Xen dumps: seen with Xen's code segment and address in place of its own, and with
@@ -323,12 +328,18 @@ class XenHost:
                 f" xl domid {name} >/dev/null 2>&1 || exit; sleep 0.1; done; echo $tty;"
                 f" xen-agent ready $tty {left} || {{ sleep 0.2; false; }}")
             guest.console = output.decode(errors="replace").split("\n", 1)[0].strip()
-            if status != 0 and self.domid(name) is None:
-                raise MachineFault(f"{name} crashed before it came up\n"
-                                   f"{self.guest_console_tail(name)}")
+            if status != 0 and self.dom0(f"xl domid {name} 2>/dev/null")[0] == 1:
+                kind = GuestFault if self.crashed_in_boot(name) else HostError
+                raise kind(f"{name} is gone before it came up\n{self.guest_console_tail(name)}")
         if status != 0:
             raise HostError(f"{name} did not come up in {timeout} s\n"
                             f"{self.guest_console_tail(name)}")
+
+    def crashed_in_boot(self, name):
+        """Whether xl saw a guest crash, of whose name none has said that it loads its driver."""
+        return self.dom0(f"grep -q 'reason code 3 ' /var/log/xen/xl-{name}.log &&"
+                         f" ! grep -q '{GUEST_LOADS_DRIVER}' /var/log/xen/console/guest-{name}.log"
+                         )[0] == 0
 
     def restored_guest(self, name, timeout=30):
         """A domain that goes on where it was saved, and does not say again that it is ready."""

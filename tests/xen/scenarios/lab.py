@@ -103,7 +103,7 @@ class Lab:
                 self.reach(scenario)
                 return
             except (HostError, AssertionError) as error:
-                self.note(f"(a new host, because: {str(error).splitlines()[0]})")
+                self.note(f"(a new host, because: {error})")
                 self.end_host()
         self.boot(scenario.shape)
         self.reach(scenario)
