@@ -56,9 +56,6 @@ void Idle::after_turn(bool busy, uint64_t now, uint32_t sleep_us_max, QueueSet& 
   }
   if (now - last_work_ < spin_cycles_) return;
   if (!armed_) {
-    // Events first: taking them unmasks their ports, so that the next kick gets through.
-    events_.drain();
-    mailbox_.clear_worker_fd();
     if (crossing_ != nullptr) crossing_->arm();
     armed_ = true;
     if (arm_all(queues, ports)) last_work_ = now;
@@ -105,8 +102,18 @@ void Idle::sleep(uint32_t sleep_us_max, std::span<PortQueue* const> ports, bool 
   const timespec at_most{.tv_sec = sleep_us_max / 1'000'000,
                          .tv_nsec = long{sleep_us_max % 1'000'000} * 1000};
   ppoll(fds.data(), count, &at_most, nullptr);
-  for (nfds_t i = 2; i < count; ++i)  // the others are read at arming
-    if (fds[i].revents & POLLIN) take_interrupts(fds[i].fd);
+  take_wakers({fds.data(), count});
+}
+
+// Only what woke it is read: a system call for each that did not would be most of the sleep's cost.
+// What came while it was awake, for work long done, ends the next sleep at once. Taking events
+// unmasks their ports, so that the next kick gets through.
+void Idle::take_wakers(std::span<const pollfd> fds) {
+  const auto woke = [](const pollfd& fd) { return (fd.revents & POLLIN) != 0; };
+  if (woke(fds[0])) mailbox_.clear_worker_fd();
+  if (woke(fds[1])) events_.drain();
+  for (const pollfd& fd : fds.subspan(2))
+    if (woke(fd)) take_interrupts(fd.fd);
 }
 
 }  // namespace netback

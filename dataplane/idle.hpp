@@ -1,6 +1,8 @@
 // When a worker sleeps, and how it wakes.
 #pragma once
 
+#include <poll.h>
+
 #include <cstdint>
 #include <span>
 
@@ -30,6 +32,7 @@ class Idle {
   bool arm_all(QueueSet& queues, std::span<PortQueue* const> ports);
   void disarm(std::span<PortQueue* const> ports);
   void sleep(uint32_t sleep_us_max, std::span<PortQueue* const> ports, bool quiet);
+  void take_wakers(std::span<const pollfd> fds);
 
   const uint64_t spin_cycles_;
   Mailbox& mailbox_;

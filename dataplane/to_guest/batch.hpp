@@ -35,6 +35,25 @@ inline uint32_t slots_for(const rte_mbuf* frame, bool hashed, uint16_t headroom)
   return pages + extra_slots_for(frame, hashed, headroom);
 }
 
+// Linux's netfront takes this much of a frame out of its first slot, for the headers
+// (RX_COPY_THRESHOLD), and trusts that they are there.
+inline constexpr uint32_t first_slot_bytes_min = 256;
+// Where in a page of ours the frame begins.
+inline uint32_t place_in_page(const rte_mbuf* frame) {
+  return reinterpret_cast<uintptr_t>(rte_pktmbuf_mtod(frame, uint8_t*)) % netif::page_bytes;
+}
+// Slots that the frame takes when it begins at that place of the guest's first page too. Pages of a
+// frame in large buffers then end together, and each is one operation for the hypervisor; otherwise
+// each is two. 0: it had better not.
+inline uint32_t aligned_slots_for(const rte_mbuf* frame, bool hashed, uint16_t headroom) {
+  if (frame->pkt_len <= netif::page_bytes || headroom > 0 || !FramePool::in_large(frame)) [[likely]]
+    return 0;
+  const uint32_t place = place_in_page(frame);
+  if (place == 0 || netif::page_bytes - place < first_slot_bytes_min) return 0;
+  return (place + frame->pkt_len + netif::page_bytes - 1) / netif::page_bytes +
+         extra_slots_for(frame, hashed, headroom);
+}
+
 // A frame and the neighbouring slots of the guest that take it.
 struct Delivery {
   GuestQueue* queue;
@@ -42,7 +61,8 @@ struct Delivery {
   uint16_t first_slot, slot_count;  // in slots
   uint16_t first_copy, copy_count;  // in copies
   uint16_t headroom;                // of each page
-  bool bad_reference;               // a slot was posted that nothing can be copied to
+  bool bad_reference : 1;           // a slot was posted that nothing can be copied to
+  bool aligned : 1;                 // aligned_slots_for
   uint8_t hash_type;                // FrameHash's, or no_hash
   uint32_t hash_value;
 
@@ -51,7 +71,11 @@ struct Delivery {
   uint32_t extra_slots() const { return extra_slots_for(frame, hashed(), headroom); }
   // Whether slot number `i` carries extra info in the place of its request: those behind the first.
   bool is_extra_slot(uint32_t i) const { return i >= 1 && i <= extra_slots(); }
-  uint32_t room() const { return netif::page_bytes - headroom; }  // for bytes, in a slot
+  // Of slot number `i`: where its bytes begin in the guest's page, and how many it has room for.
+  uint16_t offset(uint32_t i) const {
+    return aligned && i == 0 ? static_cast<uint16_t>(place_in_page(frame)) : headroom;
+  }
+  uint32_t room(uint32_t i) const { return netif::page_bytes - offset(i); }
 };
 // The longest that a port hands out, of a guest with the most headroom, still fits a turn.
 static_assert((limits::frame_bytes_max + 18) / (netif::page_bytes - netif::xdp_headroom_max) + 4 <=

@@ -33,10 +33,10 @@ void plan_slots(ToGuestBatch& batch, Delivery& delivery) {
   uint32_t at = 0, left = delivery.frame->pkt_len;
   for (uint32_t i = 0; i < delivery.slot_count && !delivery.bad_reference; ++i) {
     if (delivery.is_extra_slot(i)) continue;
-    const uint32_t here = std::min(left, delivery.room());
+    const uint32_t here = std::min(left, delivery.room(i));
     const uint32_t reference = batch.slots[delivery.first_slot + i].gref;
     delivery.bad_reference =
-        !plan_slot(batch.copies, reference, delivery.headroom, piece, at, here);
+        !plan_slot(batch.copies, reference, delivery.offset(i), piece, at, here);
     left -= here;
   }
 }
@@ -80,7 +80,9 @@ uint32_t choose_frames(GuestQueue& queue, uint32_t frame, uint16_t headroom, uin
   for (; frame < queue.backlog.count(); ++frame) {
     rte_mbuf* mbuf = queue.backlog.at(frame);
     const auto hash = hash_for(queue, mbuf);
-    const uint32_t slots = slots_for(mbuf, hash.has_value(), headroom);
+    const uint32_t aligned_slots = aligned_slots_for(mbuf, hash.has_value(), headroom);
+    const bool aligned = aligned_slots > 0 && taken + aligned_slots <= slots_max;
+    const uint32_t slots = aligned ? aligned_slots : slots_for(mbuf, hash.has_value(), headroom);
     const uint32_t copies = copies_for(mbuf, slots);
     if (taken + slots > slots_max || copies > room) break;
     settle_checksum(mbuf, *queue.settings);
@@ -93,6 +95,7 @@ uint32_t choose_frames(GuestQueue& queue, uint32_t frame, uint16_t headroom, uin
         .copy_count = 0,
         .headroom = headroom,
         .bad_reference = false,
+        .aligned = aligned,
         .hash_type = hash ? hash->type : Delivery::no_hash,
         .hash_value = hash ? hash->value : 0};
     room -= copies;

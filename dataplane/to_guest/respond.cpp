@@ -75,9 +75,9 @@ void answer_slots(const ToGuestBatch& batch, const Delivery& delivery, bool copi
     response.id = batch.slots[delivery.first_slot + i].id;
     response.status = NETIF_RSP_ERROR;
     if (copied) {
-      const uint32_t here = std::min(left, delivery.room());
+      const uint32_t here = std::min(left, delivery.room(i));
       left -= here;
-      response.offset = delivery.headroom;
+      response.offset = delivery.offset(i);
       response.status = static_cast<int16_t>(here);
       response.flags = i == 0 ? checksum_flags(delivery.frame) : 0;
       if (left > 0) response.flags |= NETRXF_more_data;

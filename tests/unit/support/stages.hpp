@@ -121,6 +121,7 @@ struct ToGuestStages : Bench {
   ToGuestBatch batch;
   Backlogged backlogged;
 
+  explicit ToGuestStages(uint32_t large_buffers = 0) : Bench(large_buffers) {}
   ~ToGuestStages() {
     backlogged.each([](GuestQueue& queue) { queue.backlog.clear(rte_pktmbuf_free); });
   }
@@ -131,7 +132,9 @@ struct ToGuestStages : Bench {
     return *others.back();
   }
   rte_mbuf* queue_frame(const Bytes& bytes, TestGuest& to, uint32_t piece = 0) {
-    rte_mbuf* frame = make_mbuf(*pool, bytes, piece);
+    return queue_mbuf(make_mbuf(*pool, bytes, piece), to);
+  }
+  rte_mbuf* queue_mbuf(rte_mbuf* frame, TestGuest& to) {
     to.queue->backlog.push(frame);
     if (!to.queue->in_backlogged) backlogged.add(*to.queue);
     return frame;
