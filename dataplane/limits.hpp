@@ -82,8 +82,8 @@ inline constexpr uint32_t multicast_groups_max = 64;
 
 inline constexpr uint32_t backlog_frames_max = 512;  // of a vif, however many queues it has
 // What a dead guest may hold of the pool, as if all its frames were short: 1 MiB, as much as the
-// 256 pages of its ring. A GSO frame of 64 KiB takes 32 short buffers, or 8 large ones that count
-// for 48.
+// 256 pages of its ring. A GSO frame of 64 KiB takes 32 short buffers, or 6 large ones that count
+// for 36.
 inline constexpr uint32_t backlog_buffers_max = backlog_frames_max;
 // A port driver's own segmentation is trusted with segments from here on: NICs of Intel's take
 // smaller ones for an attack and stop (i40e_rxtx.h I40E_MIN_TSO_MSS).

@@ -5,12 +5,13 @@
 namespace netback::from_guest {
 namespace {
 
-// Whole pages of each buffer, so that all go on where the last one ended and none of the guest's
-// pages is cut in two: a large buffer's last page is not whole (FramePool).
+// Whole pages follow what the first buffer has, so that all go on where the last one ended.
 constexpr uint32_t large_next_bytes =
-    FramePool::large_buffer_bytes / netif::page_bytes * netif::page_bytes;
-constexpr uint32_t large_end = RTE_PKTMBUF_HEADROOM + large_next_bytes;
-constexpr uint32_t large_next_offset = RTE_PKTMBUF_HEADROOM;
+    (FramePool::large_buffer_bytes + netif::page_bytes - 1) / netif::page_bytes * netif::page_bytes;
+constexpr uint32_t large_end = RTE_PKTMBUF_HEADROOM + FramePool::large_buffer_bytes;
+constexpr uint32_t large_next_offset = large_end - large_next_bytes;
+static_assert(RTE_PKTMBUF_HEADROOM - large_next_offset < netif::page_bytes);
+static_assert(large_next_offset >= headroom_min);
 
 }  // namespace
 

@@ -10,9 +10,9 @@ namespace {
 // A frame of 128 slots' worth cannot need more: frames are bounded by frame_bytes_max.
 constexpr uint32_t buffers_max =
     limits::turn_slots_max * (netif::page_bytes / FramePool::buffer_bytes + 1);
-// No frame has more large buffers than slots: the first holds a page of it at least, wherever it
-// begins, and all others more than one.
-static_assert(FramePool::large_buffer_bytes / netif::page_bytes >= 2);
+// No frame has more large buffers than slots: one of two slots fits the first, wherever it begins.
+static_assert(RTE_PKTMBUF_HEADROOM + FramePool::large_buffer_bytes - headroom_min >=
+              3 * netif::page_bytes);
 
 // What this turn's frames lie in. Frames that want large buffers have them all, or short ones all.
 struct Buffers {

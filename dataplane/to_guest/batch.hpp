@@ -24,8 +24,8 @@ inline std::optional<FrameHash> hash_for(const GuestQueue& queue, const rte_mbuf
 inline uint32_t extra_slots_for(const rte_mbuf* frame, bool hashed, uint16_t headroom) {
   return (segmented(frame) ? 1u : 0u) + (hashed ? 1u : 0u) + (headroom > 0 ? 1u : 0u);
 }
-// All slots that a frame takes: its bytes in pages, behind `headroom` bytes of each, and extra
-// info.
+// All slots that a frame takes at least: its bytes in pages, behind `headroom` bytes of each, and
+// extra info.
 inline uint32_t slots_for(const rte_mbuf* frame, bool hashed, uint16_t headroom) {
   uint32_t pages = (frame->pkt_len + netif::page_bytes - 1) / netif::page_bytes;
   if (headroom > 0) [[unlikely]] {
@@ -42,9 +42,9 @@ inline constexpr uint32_t first_slot_bytes_min = 256;
 inline uint32_t place_in_page(const rte_mbuf* frame) {
   return reinterpret_cast<uintptr_t>(rte_pktmbuf_mtod(frame, uint8_t*)) % netif::page_bytes;
 }
-// Slots that the frame takes when it begins at that place of the guest's first page too. Pages of a
-// frame in large buffers then end together, and each is one operation for the hypervisor; otherwise
-// each is two. 0: it had better not.
+// All slots that the frame takes when it begins at that place of the guest's first page too. Pages
+// of a frame in large buffers then end where the guest's do, and most are one operation for the
+// hypervisor; otherwise each is two. 0: it had better not.
 inline uint32_t aligned_slots_for(const rte_mbuf* frame, bool hashed, uint16_t headroom) {
   if (frame->pkt_len <= netif::page_bytes || headroom > 0 || !FramePool::in_large(frame)) [[likely]]
     return 0;

@@ -81,7 +81,8 @@ uint32_t choose_frames(GuestQueue& queue, uint32_t frame, uint16_t headroom, uin
     rte_mbuf* mbuf = queue.backlog.at(frame);
     const auto hash = hash_for(queue, mbuf);
     const uint32_t aligned_slots = aligned_slots_for(mbuf, hash.has_value(), headroom);
-    const bool aligned = aligned_slots > 0 && taken + aligned_slots <= slots_max;
+    const bool aligned = aligned_slots > 0 && taken + aligned_slots <= slots_max &&
+                         queue.staging == nullptr;  // whose copies cost no operation
     const uint32_t slots = aligned ? aligned_slots : slots_for(mbuf, hash.has_value(), headroom);
     const uint32_t copies = copies_for(mbuf, slots);
     if (taken + slots > slots_max || copies > room) break;

@@ -2,7 +2,9 @@
 // takes.
 #include <array>
 
+#include "dataplane/from_guest/chain.hpp"
 #include "tests/unit/support/gso.hpp"
+#include "tests/unit/support/hashes.hpp"
 #include "tests/unit/support/stages.hpp"
 
 using namespace netback;
@@ -10,32 +12,34 @@ using namespace netback::test;
 
 namespace {
 
-// Bytes of a large buffer that a frame from a guest fills: whole pages.
-constexpr uint32_t buffer_room = 2 * 4096;
+constexpr uint32_t buffer_end = RTE_PKTMBUF_HEADROOM + FramePool::large_buffer_bytes;
+// Of buffers behind the first (from_guest::large_chain): whole pages, 12 bytes before a page's
+// begin.
+constexpr uint32_t next_offset = RTE_PKTMBUF_HEADROOM - 12;
 
 struct Aligned : ToGuestStages {
+  const Hashing hashing{hash_settings()};
+  std::vector<int> offsets, statuses;  // of the slots that gather() saw
+
   Aligned() : ToGuestStages(64) {}
 
-  // A frame as another guest's, which begins `place` bytes into a page and then goes on page by
-  // page, buffer by buffer.
+  // A frame as it comes from another guest, `place` bytes into a page.
   rte_mbuf* queue_large(const Bytes& bytes, uint32_t place) {
+    const uint32_t first_offset = RTE_PKTMBUF_HEADROOM + place;
+    const auto further = static_cast<uint32_t>(
+        (bytes.size() - std::min<size_t>(bytes.size(), buffer_end - first_offset) + 12287) / 12288);
     std::array<rte_mbuf*, 8> buffers;
-    std::array<uint16_t, 8> lengths;
-    uint32_t count = 0;
-    for (uint32_t at = 0; at < bytes.size(); at += lengths[count++]) {
-      buffers[count] = rte_pktmbuf_alloc(pool->large_mempool());
-      REQUIRE(buffers[count] != nullptr);
-      const uint32_t offset = count == 0 ? place : 0;
-      buffers[count]->data_off = static_cast<uint16_t>(RTE_PKTMBUF_HEADROOM + offset);
-      lengths[count] =
-          static_cast<uint16_t>(std::min<size_t>(buffer_room - offset, bytes.size() - at));
-      std::memcpy(rte_pktmbuf_append(buffers[count], lengths[count]), &bytes[at], lengths[count]);
-    }
-    for (uint32_t i = 1; i < count; ++i) REQUIRE(rte_pktmbuf_chain(buffers[0], buffers[i]) == 0);
-    return queue_mbuf(buffers[0], guest);
+    REQUIRE(pool->take_large(buffers.data(), 1 + further));
+    rte_mbuf* frame =
+        from_guest::make_chain(buffers.data(), {1 + further, first_offset, next_offset, buffer_end},
+                               0, static_cast<uint32_t>(bytes.size()));
+    size_t at = 0;
+    for (rte_mbuf* m = frame; m != nullptr; at += m->data_len, m = m->next)
+      std::memcpy(rte_pktmbuf_mtod(m, uint8_t*), &bytes[at], m->data_len);
+    return queue_mbuf(frame, guest);
   }
 
-  // The frame that the guest finds, extra info in slots [1, extras]; `offsets` of its slots.
+  // The frame that the guest finds, extra info in slots [1, extras].
   Bytes gather(uint32_t extras = 0) {
     Bytes bytes;
     const auto answers = guest.deliveries();
@@ -50,27 +54,31 @@ struct Aligned : ToGuestStages {
     }
     return bytes;
   }
-  std::vector<int> offsets, statuses;
 };
 
 }  // namespace
 
-TEST_CASE("aligned: a long frame's pages go to the guest's as they lie, one copy each") {
+TEST_CASE("aligned: a long frame's pages go to the guest's as they lie, most by one copy each") {
   for (const bool segmented : {false, true}) {
-    INFO(segmented);
-    Aligned s;
-    s.guest.post_buffers(8);
-    const Bytes packet = make_packet({.payload = 11'946}).bytes;
-    REQUIRE(packet.size() == 12'000);
-    rte_mbuf* mbuf = s.queue_large(packet, 1000);
-    if (segmented) REQUIRE(mark_segmented(mbuf, true, 1400));
-    const Bytes frame = bytes_of(mbuf);
-    s.run();
-    CHECK(s.batch.copies.count() == 4);
-    CHECK(s.gather(segmented ? 1 : 0) == frame);
-    CHECK(s.offsets == std::vector<int>{1000, 0, 0, 0});
-    CHECK(s.statuses == std::vector<int>{3096, 4096, 4096, 712});
-    CHECK(s.guest.count(QueueCounter::to_guest_slots) == (segmented ? 5 : 4));
+    for (const bool hashed : {false, true}) {
+      INFO(segmented << hashed);
+      Aligned s;
+      if (hashed) s.guest.queue->hashing = &s.hashing;
+      s.guest.post_buffers(8);
+      const Bytes packet = make_packet({.payload = 11'946}).bytes;
+      REQUIRE(packet.size() == 12'000);
+      rte_mbuf* mbuf = s.queue_large(packet, 1000);
+      REQUIRE(mbuf->nb_segs == 2);
+      if (segmented) REQUIRE(mark_segmented(mbuf, true, 1400));
+      const Bytes frame = bytes_of(mbuf);
+      s.run();
+      CHECK(s.batch.copies.count() == 4 + 1);  // the first buffer ends within a page
+      const uint32_t extras = (segmented ? 1 : 0) + (hashed ? 1 : 0);
+      CHECK(s.gather(extras) == frame);
+      CHECK(s.offsets == std::vector<int>{1000, 0, 0, 0});
+      CHECK(s.statuses == std::vector<int>{3096, 4096, 4096, 712});
+      CHECK(s.guest.count(QueueCounter::to_guest_slots) == 4 + extras);
+    }
   }
 }
 
@@ -100,6 +108,34 @@ TEST_CASE("aligned: no frame waits for the slot more that it would take") {
   CHECK(s.offsets == std::vector<int>{0, 0, 0});
 }
 
+TEST_CASE("aligned: of two frames the second is not when there is no slot more for it") {
+  for (const uint32_t posted : {7U, 8U}) {
+    INFO(posted);
+    Aligned s;
+    s.guest.post_buffers(posted);
+    const Bytes first = plain_frame(12'000), second = plain_frame(12'001);
+    s.queue_large(first, 1000);
+    s.queue_large(second, 1000);
+    s.run();
+    Bytes both = first;
+    both.insert(both.end(), second.begin(), second.end());
+    CHECK(s.gather() == both);
+    CHECK(s.offsets == (posted == 7 ? std::vector<int>{1000, 0, 0, 0, 0, 0, 0}
+                                    : std::vector<int>{1000, 0, 0, 0, 1000, 0, 0, 0}));
+  }
+}
+
+TEST_CASE("aligned: a frame of which a copy fails is an ERROR in each of its slots") {
+  Aligned s;
+  s.guest.post_buffers(8);
+  xen().failing_operations = {xen().copy_operations + 2};
+  s.queue_large(plain_frame(12'000), 1000);
+  s.run();
+  const auto answers = s.guest.deliveries();
+  REQUIRE(answers.size() == 4);
+  for (const auto& answer : answers) CHECK(answer.status == NETIF_RSP_ERROR);
+}
+
 TEST_CASE("aligned: what fits a slot, lies in short buffers or has headroom is as it was") {
   Aligned s;
   s.guest.post_buffers(8);
@@ -118,4 +154,13 @@ TEST_CASE("aligned: what fits a slot, lies in short buffers or has headroom is a
   behind.run();
   CHECK(behind.gather(1) == frame);
   CHECK(behind.offsets == std::vector<int>{256, 256, 256});
+
+  const StagingTable mapped({});  // copies to mapped pages are none of the hypervisor's
+  Aligned staged;
+  staged.guest.queue->staging = &mapped;
+  staged.guest.post_buffers(8);
+  staged.queue_large(frame, 1000);
+  staged.run();
+  CHECK(staged.gather() == frame);
+  CHECK(staged.offsets == std::vector<int>{0, 0, 0});
 }
