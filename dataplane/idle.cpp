@@ -105,9 +105,9 @@ void Idle::sleep(uint32_t sleep_us_max, std::span<PortQueue* const> ports, bool 
   take_wakers({fds.data(), count});
 }
 
-// Only what woke it is read: a system call for each that did not would be most of the sleep's cost.
-// What came while it was awake, for work long done, ends the next sleep at once. Taking events
-// unmasks their ports, so that the next kick gets through.
+// Only what woke it is read: for all else that would be a system call for nothing. What came while
+// it was awake, for work long done, ends the next sleep at once. Taking events unmasks their ports,
+// so that the next kick gets through.
 void Idle::take_wakers(std::span<const pollfd> fds) {
   const auto woke = [](const pollfd& fd) { return (fd.revents & POLLIN) != 0; };
   if (woke(fds[0])) mailbox_.clear_worker_fd();
