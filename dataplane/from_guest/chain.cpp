@@ -5,12 +5,11 @@
 namespace netback::from_guest {
 namespace {
 
-// Whole pages follow what the first buffer has, so that all go on where the last one ended.
-constexpr uint32_t large_next_bytes =
-    (FramePool::large_buffer_bytes + netif::page_bytes - 1) / netif::page_bytes * netif::page_bytes;
+// Whole pages follow what the first buffer has, which ends with a page.
 constexpr uint32_t large_end = RTE_PKTMBUF_HEADROOM + FramePool::large_buffer_bytes;
-constexpr uint32_t large_next_offset = large_end - large_next_bytes;
-static_assert(RTE_PKTMBUF_HEADROOM - large_next_offset < netif::page_bytes);
+constexpr uint32_t large_next_offset = FramePool::large_pages_offset;
+constexpr uint32_t large_next_bytes = large_end - large_next_offset;
+static_assert(large_next_bytes % netif::page_bytes == 0);
 static_assert(large_next_offset >= headroom_min);
 
 }  // namespace
@@ -22,9 +21,8 @@ Chain short_chain(const GuestFrame& frame) {
 
 Chain large_chain(const FromGuestBatch& batch, const GuestFrame& frame) {
   const auto& second = batch.slots[frame.first_slot + 1U + frame.extra_count].request;
-  // RTE_PKTMBUF_HEADROOM bytes into a large buffer a page begins.
-  uint32_t offset =
-      RTE_PKTMBUF_HEADROOM + (second.offset - first_slot_bytes(batch, frame)) % netif::page_bytes;
+  uint32_t offset = FramePool::large_pages_offset +
+                    (second.offset - first_slot_bytes(batch, frame)) % netif::page_bytes;
   if (offset >= netif::page_bytes + headroom_min) offset -= netif::page_bytes;
   offset &= ~1U;  // headers are read where they lie
   const uint32_t first_bytes = std::min<uint32_t>(frame.bytes, large_end - offset);

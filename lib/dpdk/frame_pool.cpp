@@ -22,12 +22,28 @@ struct Layout {
 
 // A short buffer is a page with all that belongs to it, and each is a cache line further into its
 // page than the last: elements at equal offsets would all fight for the same sets of the L1 cache.
-// The data of a large one begins with a page, and what goes before lies at the end of the last.
+// The pages of a large one follow on one at whose end lies what goes before them.
 Layout layout_of(const rte_mempool* pool) {
   const size_t element = pool->header_size + pool->elt_size + pool->trailer_size;
   if (element <= page_bytes) return {page_bytes, 0, (page_bytes - element) / line_bytes + 1};
   const size_t first = page_bytes - pool->header_size - sizeof(rte_mbuf) - RTE_PKTMBUF_HEADROOM;
   return {RTE_ALIGN_CEIL(first + element, page_bytes), first, 1};
+}
+
+// An mbuf begins with a cache line, its buffer behind it so much later that its pages are pages.
+constexpr uint16_t large_shift = RTE_PKTMBUF_HEADROOM - FramePool::large_pages_offset;
+
+void shift_buffer(rte_mempool*, void*, void* element, unsigned) {
+  auto* buffer = static_cast<rte_mbuf*>(element);
+  buffer->buf_addr = static_cast<uint8_t*>(buffer->buf_addr) + large_shift;
+  buffer->buf_iova += large_shift;
+  buffer->buf_len = static_cast<uint16_t>(buffer->buf_len - large_shift);
+}
+
+void shift_buffers(rte_mempool* pool) {
+  rte_mempool_obj_iter(pool, shift_buffer, nullptr);
+  auto* told = static_cast<rte_pktmbuf_pool_private*>(rte_mempool_get_priv(pool));
+  told->mbuf_data_room_size = static_cast<uint16_t>(told->mbuf_data_room_size - large_shift);
 }
 
 ssize_t memory_for_pages(const rte_mempool* pool, uint32_t objects, uint32_t, size_t* chunk_min,
@@ -99,11 +115,12 @@ Result<std::unique_ptr<FramePool>> FramePool::make(const std::string& name, uint
         "raise memory-mb or lower frame-buffers in dpdk-netback.toml"};
   std::unique_ptr<FramePool> made(new FramePool(pool));
   if (large_buffers == 0) return made;
-  made->large_ = make_mempool(name + "-large", large_buffers, 16, large_buffer_bytes);
+  made->large_ = make_mempool(name + "-large", large_buffers, 16, large_buffer_bytes + large_shift);
   if (made->large_ == nullptr)
     return Error{
         fmt::format("no memory for {} large buffers: {}", large_buffers, rte_strerror(rte_errno)),
         "raise memory-mb or lower large-buffers in dpdk-netback.toml"};
+  shift_buffers(made->large_);
   return made;
 }
 

@@ -1,6 +1,6 @@
 // Buffers for frames, mbufs of two mempools. A grant copy is an operation for each page of ours
 // that it touches (platform: IOCTL_GNTDEV_GRANT_COPY), so a short buffer never straddles a 4 KiB
-// page, and the data of a large one begins with one.
+// page, and a large one has three whole ones.
 #pragma once
 
 #include <rte_lcore.h>
@@ -23,10 +23,11 @@ class FramePool {
   // Bytes of frame in one buffer: a 1,518-byte frame lies in one; longer frames are chains.
   static constexpr uint32_t buffer_bytes = 2048;
 
-  // And in a large one, for frames that would take many of the others: net_virtio's receive fills
-  // such a chain without a gap, but begins the data of all buffers but the first 12 bytes earlier,
-  // for a header that they do not have. 12 bytes less than pages, and it still goes on at the place
-  // in a page where the last one ended.
+  // And in a large one behind the usual headroom, for frames that would take many of the others:
+  // net_virtio's receive fills such a chain without a gap, but begins the data of all buffers but
+  // the first 12 bytes earlier, for a header that they do not have. There the three pages begin, so
+  // many bytes into the buffer, and the data of each ends with a page.
+  static constexpr uint32_t large_pages_offset = RTE_PKTMBUF_HEADROOM - 12;
   static constexpr uint32_t large_buffer_bytes = 3 * 4096 - 12;
 
   // `buffers` buffers take 4 KiB each, large ones 16. Needs EAL.

@@ -13,6 +13,14 @@
 using namespace netback;
 using namespace netback::test;
 
+namespace {
+
+uint8_t* pages_of(const rte_mbuf* large) {
+  return static_cast<uint8_t*>(large->buf_addr) + FramePool::large_pages_offset;
+}
+
+}  // namespace
+
 TEST_CASE("frame pool: no buffer straddles a page and neighbours differ in colour") {
   const auto pool = make_pool(500);
   std::vector<rte_mbuf*> buffers(500);
@@ -59,7 +67,7 @@ TEST_CASE("frame pool: says what to do when there is no memory for large buffers
   CHECK(pool.error().fix == "raise memory-mb or lower large-buffers in dpdk-netback.toml");
 }
 
-TEST_CASE("frame pool: the data of a large buffer begins with a page, and none share one") {
+TEST_CASE("frame pool: a large buffer has three whole pages, and none share one") {
   const auto pool = make_pool(400, 100);
   CHECK(pool->large_buffers() == 100);
   std::vector<rte_mbuf*> buffers(100);
@@ -67,10 +75,17 @@ TEST_CASE("frame pool: the data of a large buffer begins with a page, and none s
   REQUIRE(pool->take_large(buffers.data(), 100));
   CHECK(pool->free_large_buffers() == 0);
   CHECK(pool->free_buffers() == 400);
+  CHECK(rte_pktmbuf_data_room_size(pool->large_mempool()) ==
+        RTE_PKTMBUF_HEADROOM + FramePool::large_buffer_bytes);
   std::set<uintptr_t> pages;
   for (rte_mbuf* buffer : buffers) {
     FramePool::begin_frame(buffer, 0, 100);
-    CHECK(rte_pktmbuf_mtod(buffer, uintptr_t) % 4096 == 0);
+    CHECK(reinterpret_cast<uintptr_t>(buffer) % RTE_CACHE_LINE_SIZE == 0);
+    const uint8_t* pages_begin = pages_of(buffer);
+    CHECK(reinterpret_cast<uintptr_t>(pages_begin) % 4096 == 0);
+    CHECK(pages_begin + 3 * 4096 ==
+          rte_pktmbuf_mtod(buffer, uint8_t*) + 100 + rte_pktmbuf_tailroom(buffer));
+    CHECK(pages_begin + 12 == rte_pktmbuf_mtod(buffer, uint8_t*));
     CHECK(rte_pktmbuf_tailroom(buffer) == FramePool::large_buffer_bytes - 100);
     CHECK(FramePool::in_large(buffer));
     CHECK(buffer->buf_iova == reinterpret_cast<uintptr_t>(buffer->buf_addr));
@@ -88,7 +103,7 @@ namespace {
 
 // The 16 KiB in which a large buffer lies.
 uint8_t* place_of(const rte_mbuf* large) {
-  return static_cast<uint8_t*>(large->buf_addr) + RTE_PKTMBUF_HEADROOM - 4096;
+  return pages_of(large) - 4096;
 }
 
 bool all_there(rte_mbuf* large) {

@@ -13,9 +13,8 @@ using namespace netback::test;
 namespace {
 
 constexpr uint32_t buffer_end = RTE_PKTMBUF_HEADROOM + FramePool::large_buffer_bytes;
-// Of buffers behind the first (from_guest::large_chain): whole pages, 12 bytes before a page's
-// begin.
-constexpr uint32_t next_offset = RTE_PKTMBUF_HEADROOM - 12;
+// Of buffers behind the first (from_guest::large_chain), which have whole pages.
+constexpr uint32_t next_offset = FramePool::large_pages_offset;
 
 struct Aligned : ToGuestStages {
   const Hashing hashing{hash_settings()};
@@ -25,7 +24,7 @@ struct Aligned : ToGuestStages {
 
   // A frame as it comes from another guest, `place` bytes into a page.
   rte_mbuf* queue_large(const Bytes& bytes, uint32_t place) {
-    const uint32_t first_offset = RTE_PKTMBUF_HEADROOM + place;
+    const uint32_t first_offset = FramePool::large_pages_offset + place;
     const auto further = static_cast<uint32_t>(
         (bytes.size() - std::min<size_t>(bytes.size(), buffer_end - first_offset) + 12287) / 12288);
     std::array<rte_mbuf*, 8> buffers;
@@ -72,7 +71,7 @@ TEST_CASE("aligned: a long frame's pages go to the guest's as they lie, most by 
       if (segmented) REQUIRE(mark_segmented(mbuf, true, 1400));
       const Bytes frame = bytes_of(mbuf);
       s.run();
-      CHECK(s.batch.copies.count() == 4 + 1);  // the first buffer ends within a page
+      CHECK(s.batch.copies.count() == 4);
       const uint32_t extras = (segmented ? 1 : 0) + (hashed ? 1 : 0);
       CHECK(s.gather(extras) == frame);
       CHECK(s.offsets == std::vector<int>{1000, 0, 0, 0});
@@ -80,6 +79,19 @@ TEST_CASE("aligned: a long frame's pages go to the guest's as they lie, most by 
       CHECK(s.guest.count(QueueCounter::to_guest_slots) == 4 + extras);
     }
   }
+}
+
+TEST_CASE("aligned: a long frame of net_virtio's is a copy for each page of the guest's") {
+  Aligned s;
+  s.guest.post_buffers(17);
+  const Bytes frame = plain_frame(65'226);
+  const rte_mbuf* mbuf = s.queue_large(frame, RTE_PKTMBUF_HEADROOM - next_offset);
+  REQUIRE(mbuf->data_off == RTE_PKTMBUF_HEADROOM);
+  REQUIRE(mbuf->data_len == FramePool::large_buffer_bytes);
+  s.run();
+  CHECK(s.batch.copies.count() == 16);
+  CHECK(s.gather() == frame);
+  CHECK(s.guest.count(QueueCounter::to_guest_slots) == 16);
 }
 
 TEST_CASE("aligned: one that begins with a page, or near its end, begins with the guest's page") {
