@@ -18,11 +18,12 @@ using std::chrono::milliseconds;
 
 TEST_CASE(
     "rate: requests that wait for a rate let the worker sleep, and it wakes in time for them") {
+  RateBudget budget;  // outlives the host, which takes its queues off at its end
   TestHost host({.spin_us = 20});
   TestGuest& guest = host.add_guest();
   TestGuest& other = host.add_guest();
   host.ports[0]->queue.running = false;
-  RateBudget budget;  // a frame each 2 ms; no more is kept for who comes late
+  // A frame each 2 ms; no more is kept for who comes late.
   budget.set({.bytes = 50, .interval_us = 1'000}, rte_get_tsc_hz());
   guest.queue->from_guest_rate = &budget;
   for (uint16_t i = 0; i < 200; ++i) guest.put_frame(host.frame(elsewhere, guest), i);
