@@ -4,9 +4,11 @@ daemon."""
 import os
 import pathlib
 import shutil
+import socket
 import subprocess
 import sys
 import threading
+import time
 
 from costs import COPIER, shared_page
 from lab import (DAEMON, PKTGEN, XENLAB, Lab, scenario, sha256, until, xen_programs, xenstored)
@@ -66,6 +68,18 @@ def copied(lab):
         fill(byte)
         print(file=holder.stdin, flush=True)
         assert holder.stdout.readline() == f"17 {byte}\n"
+
+
+@scenario("who is told late of an event that it has read waits for no other", daemon=False)
+def told_late(lab):
+    """As a process does that raised one and was held up before it told of it."""
+    lab.create("g1")
+    teller = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    for handle in sorted((lab.path / "events").iterdir()):
+        teller.sendto(b"\1", str(handle))
+    time.sleep(0.1)
+    domid = lab.create("g2")  # xenstored answers, which waits for all that it serves
+    assert lab.xenstore("g2", "read", "domid") == str(domid)
 
 
 class OrdinaryLab(Lab):

@@ -64,12 +64,13 @@ struct Domain {
 
 // An open handle of event channels: the ports whose events wait to be read. Bits are set and
 // cleared atomically; whoever sets the first one since `told` was cleared sends a datagram to the
-// handle.
+// handle. One that is held up before that sends it late, of what has been read since.
 struct Handle {
   std::atomic<uint32_t> in_use;
   uint32_t client;
   uint32_t domain;  // slot
   std::atomic<uint32_t> told;
+  std::atomic<uint32_t> last_read;  // port, or 0
   std::array<std::atomic<uint64_t>, ports_per_domain / 64> waiting;
 };
 
