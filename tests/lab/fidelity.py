@@ -74,10 +74,10 @@ def copied(lab):
 def told_late(lab):
     """As a process does that raised one and was held up before it told of it."""
     lab.create("g1")
-    teller = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    for handle in sorted((lab.path / "events").iterdir()):
-        teller.sendto(b"\1", str(handle))
-    time.sleep(0.1)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as teller:
+        for handle in sorted((lab.path / "events").iterdir()):
+            teller.sendto(b"\1", str(handle))
+    time.sleep(0.1)  # until it has been read: an event of the next domain's would end the wait
     domid = lab.create("g2")  # xenstored answers, which waits for all that it serves
     assert lab.xenstore("g2", "read", "domid") == str(domid)
 
