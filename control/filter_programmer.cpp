@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "lib/base/log.hpp"
+#include "lib/base/mac_text.hpp"
 
 namespace netback {
 namespace {
@@ -228,9 +229,7 @@ Names FilterProgrammer::why_allmulticast() const {
 }
 
 std::string address_text(const rte_ether_addr& address) {
-  const uint8_t* bytes = address.addr_bytes;
-  return fmt::format("{:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}", bytes[0], bytes[1], bytes[2],
-                     bytes[3], bytes[4], bytes[5]);
+  return mac_text(address.addr_bytes);
 }
 
 }  // namespace netback

@@ -49,7 +49,7 @@ inline uint32_t aligned_slots_for(const rte_mbuf* frame, bool hashed, uint16_t h
   if (frame->pkt_len <= netif::page_bytes || headroom > 0 || !FramePool::in_large(frame)) [[likely]]
     return 0;
   const uint32_t place = place_in_page(frame);
-  if (place == 0 || netif::page_bytes - place < first_slot_bytes_min) return 0;
+  if (netif::page_bytes - place < first_slot_bytes_min) return 0;
   return (place + frame->pkt_len + netif::page_bytes - 1) / netif::page_bytes +
          extra_slots_for(frame, hashed, headroom);
 }

@@ -22,12 +22,12 @@
 #include <thread>
 #include <utility>
 
+#include "lib/base/mac_text.hpp"
+
 namespace {
 
 std::string text_of(const rte_ether_addr& address) {
-  const uint8_t* bytes = address.addr_bytes;
-  return fmt::format("{:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}", bytes[0], bytes[1], bytes[2],
-                     bytes[3], bytes[4], bytes[5]);
+  return netback::mac_text(address.addr_bytes);
 }
 
 std::string file(const char* name) {

@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <chrono>
 #include <cstring>
 #include <functional>
@@ -12,6 +13,7 @@
 #include <stdexcept>
 #include <thread>
 
+#include "lib/base/mac_text.hpp"
 #include "lib/xen/c_api.hpp"
 #include "lib/xenlab/abi/machine.hpp"
 #include "lib/xenlab/tool/xenbus_device.hpp"
@@ -50,8 +52,10 @@ std::string mac_after(const std::string& mac, uint32_t further) {
              &bytes[4], &bytes[5]) != 6)
     throw std::runtime_error(fmt::format("'{}' is no Ethernet address", mac));
   const uint32_t last = (bytes[3] << 16 | bytes[4] << 8 | bytes[5]) + further;
-  return fmt::format("{:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}", bytes[0], bytes[1], bytes[2],
-                     last >> 16 & 0xff, last >> 8 & 0xff, last & 0xff);
+  const auto byte = [](uint32_t number) { return static_cast<uint8_t>(number); };
+  const std::array after = {byte(bytes[0]),   byte(bytes[1]),  byte(bytes[2]),
+                            byte(last >> 16), byte(last >> 8), byte(last)};
+  return netback::mac_text(after);
 }
 
 // Owner first, then who may read; as libxl's roperm, rwperm and device permissions.
