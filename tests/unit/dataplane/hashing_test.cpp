@@ -6,6 +6,7 @@
 
 #include "dataplane/queue_choice.hpp"
 #include "tests/unit/support/hashes.hpp"
+#include "tests/unit/support/packets.hpp"
 #include "tests/unit/support/stages.hpp"
 
 using namespace netback;

@@ -283,12 +283,14 @@ TEST_CASE("transmit: a port that does not run holds nothing") {
 }
 
 TEST_CASE("transmit: a port holds fewer than 64 frames, whatever a turn adds") {
-  Transmitting t;
-  t.port.queue.can.held_buffers_max = 128;
-  PortQueue* const ports[] = {&t.port.queue};
-  for (uint8_t i = 0; i < 63; ++i) t.queue(plain_frame(60, i));
-  CHECK(port::transmit(ports, *t.table, *t.pool, 0, 1));
-  for (int i = 0; i < 256; ++i) t.queue(plain_frame(60));  // the most that a turn sends a port
-  CHECK_FALSE(port::transmit(ports, *t.table, *t.pool, 0, 1));
-  CHECK(t.port.sent_bytes().size() == 63 + 256);
+  for (const size_t added : {1, 256}) {  // the most that a turn sends a port
+    Transmitting t;
+    t.port.queue.can.held_buffers_max = 1000;
+    PortQueue* const ports[] = {&t.port.queue};
+    for (uint8_t i = 0; i < 63; ++i) t.queue(plain_frame(60, i));
+    CHECK(port::transmit(ports, *t.table, *t.pool, 0, 1));
+    for (size_t i = 0; i < added; ++i) t.queue(plain_frame(60));
+    CHECK_FALSE(port::transmit(ports, *t.table, *t.pool, 0, 1));
+    CHECK(t.port.sent_bytes().size() == 63 + added);
+  }
 }
