@@ -283,7 +283,7 @@ TEST_CASE("transmit: a port that does not run holds nothing") {
 }
 
 TEST_CASE("transmit: a port holds fewer than 64 frames, whatever a turn adds") {
-  for (const size_t added : {1, 256}) {  // the most that a turn sends a port
+  for (const size_t added : {1, 256}) {  // 256: the most that a turn sends a port
     Transmitting t;
     t.port.queue.can.held_buffers_max = 1000;
     PortQueue* const ports[] = {&t.port.queue};
