@@ -72,11 +72,11 @@ class Exchange {
       queue_.push_from_guest();
       queue_.reap();
       receive();
-      frontend_.wait(1);
+      frontend_.wait(std::chrono::milliseconds(1));
     }
     for (int i = 0; i < answers_ms_max && queue_.under_way() > 0; ++i) {  // of what was sent last
       queue_.reap();
-      frontend_.wait(1);
+      frontend_.wait(std::chrono::milliseconds(1));
     }
     record_.close();
     return {{"sent", sent_},

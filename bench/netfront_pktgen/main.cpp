@@ -171,7 +171,7 @@ void add_ask(CLI::App& app, AskOptions& ask, FrontendOptions& frontend) {
 // The answers; with --hold once it is stopped.
 nlohmann::json run(GuestDevices& devices, Frontend& frontend, const AskOptions& options) {
   nlohmann::json result = ask(frontend, options.page, options.requests);
-  while (options.hold && !stopped) devices.wait(100);
+  while (options.hold && !stopped) devices.wait(std::chrono::milliseconds(100));
   return result;
 }
 

@@ -66,7 +66,7 @@ nlohmann::json run_queues(const Frontends& frontends, const TrafficOptions& opti
   while (!std::ranges::all_of(traffics, finished)) {
     bool moved = false;
     for (const auto& traffic : traffics) moved |= traffic->step();
-    if (!moved && options.events) frontends.front()->wait(10);
+    if (!moved && options.events) frontends.front()->wait(pause_max);
   }
   for (const auto& traffic : traffics) traffic->wait_for_answers();
   return results_of(traffics, kind);
@@ -74,11 +74,11 @@ nlohmann::json run_queues(const Frontends& frontends, const TrafficOptions& opti
 
 nlohmann::json hold(GuestDevices& devices, const Frontends& frontends,
                     const TrafficOptions& options, const std::atomic<bool>& stopped) {
-  constexpr int look_at_stopped_ms = 100;
+  constexpr std::chrono::milliseconds look_at_stopped(100);
   const Traffics traffics = begin_all(frontends, options, stopped);
   bool look = true;
   while (!stopped) {
-    if (!look && !devices.wait(look_at_stopped_ms)) continue;
+    if (!look && !devices.wait(look_at_stopped)) continue;
     look = false;
     for (const auto& traffic : traffics) traffic->receive_some();
     for (const auto& frontend : frontends)

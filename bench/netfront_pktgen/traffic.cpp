@@ -4,16 +4,13 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstring>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "bench/netfront_pktgen/mac.hpp"
 
 namespace netback {
 namespace {
 
-constexpr uint32_t ip_at = 14, udp_at = ip_at + 20, number_at = udp_at + 8;
 constexpr uint32_t polls_per_look = 4096;  // at the backend, a system call
 
 uint16_t be16(const uint8_t* at) {
@@ -77,8 +74,17 @@ bool Traffic::over(uint64_t frames) {
 }
 
 // Polling, it looks again at once: where a hypervisor traps PAUSE it is no short wait.
-void Traffic::pause() {
-  if (options_.events) frontend_.wait(10);
+void Traffic::pause(std::chrono::nanoseconds longest) {
+  if (options_.events) frontend_.wait(longest);
+}
+
+// How long a sender may pause: while something is under way an event comes, and otherwise it is
+// until a whole burst is due.
+std::chrono::nanoseconds Traffic::until_due() const {
+  if (options_.rate == 0 || queue_.under_way() > 0) return pause_max;
+  const double due = started_ + double(sent_ + options_.burst) / double(options_.rate);
+  const std::chrono::duration<double> left(std::max(due - now(), 0.0));
+  return std::min(pause_max, std::chrono::duration_cast<std::chrono::nanoseconds>(left));
 }
 
 // Frames longer than a page take several slots: how many; 0: not enough buffers are free.
@@ -192,7 +198,7 @@ bool Traffic::send_some() {
 
 void Traffic::send() {
   while (!over(sent_))
-    if (!send_some()) pause();
+    if (!send_some()) pause(until_due());
   wait_for_answers();
 }
 
@@ -310,50 +316,6 @@ bool Traffic::gather(const FrontQueue::Received& received) {
   if (received.bytes > 0) gathered_.insert(gathered_.end(), bytes, bytes + received.bytes);
   check_slot(received);
   return received.bytes > 0 && received_at_ == 0;
-}
-
-void Traffic::wait_until(double time) {
-  while (!stopped_ && now() < time)
-    if (options_.events) std::this_thread::sleep_for(std::chrono::duration<double>(time - now()));
-}
-
-// Others may send to us, too.
-bool Traffic::carries(const FrontQueue::Received& received, uint64_t number) const {
-  if (received.bytes < static_cast<int32_t>(number_at + sizeof(number))) return false;
-  const uint8_t* bytes = queue_.to_guest_page(received.buffer) + received.offset;
-  const auto own = [&](const uint8_t* address) {
-    return std::equal(address, address + 6, &frame_[6]);
-  };
-  // Reflected by an echo, or as it was by a port.
-  return (own(bytes) || own(bytes + 6)) &&
-         std::memcmp(bytes + number_at, &number, sizeof(number)) == 0;
-}
-
-void Traffic::ping() {
-  FrontQueue::Received received;
-  while (!over(sent_)) {
-    const double began = now();
-    send_burst(1);
-    bool back = false, answer = false;
-    while (!back && now() - began < 1) {
-      bool any = false;
-      while (queue_.receive(received)) {
-        any = true;
-        if (received_at_ == 0) answer = carries(received, sent_ - 1);
-        check_slot(received);
-        queue_.post(received.buffer);
-        back |= answer && received_at_ == 0;
-      }
-      if (back) round_trips_.add(static_cast<uint64_t>((now() - began) * 1e9));
-      if (any)
-        queue_.push_to_guest();
-      else
-        pause();
-    }
-    answered_ += queue_.reap();
-    if (options_.rate > 0) wait_until(began + 1.0 / double(options_.rate));
-  }
-  wait_for_answers();
 }
 
 nlohmann::json Traffic::run() {

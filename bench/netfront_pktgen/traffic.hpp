@@ -3,6 +3,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
@@ -17,6 +18,12 @@
 #include "lib/netfront/frontend.hpp"
 
 namespace netback {
+
+// After it, whoever waits for an event looks whether it has been stopped.
+inline constexpr std::chrono::nanoseconds pause_max = std::chrono::milliseconds(10);
+
+// In the generator's frames; the number is each one's own.
+inline constexpr uint32_t ip_at = 14, udp_at = ip_at + 20, number_at = udp_at + 8;
 
 enum class Verb { send, receive, both, echo, ping, tap, hold, churn };
 
@@ -87,7 +94,8 @@ class Traffic {
   void tap();
   bool to_tap();
   bool from_tap();
-  void pause();
+  void pause(std::chrono::nanoseconds longest = pause_max);
+  std::chrono::nanoseconds until_due() const;
   bool send_some();  // what is due now
   void note_warm_up();
   void wait_until(double time);

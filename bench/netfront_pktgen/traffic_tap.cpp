@@ -9,7 +9,7 @@ void Traffic::tap() {
     bool moved = to_tap();
     answered_ += queue_.reap();
     moved |= from_tap();
-    if (!moved) frontend_.wait(10, frame_waits_ ? -1 : tap_->fd());
+    if (!moved) frontend_.wait(pause_max, frame_waits_ ? -1 : tap_->fd());
   }
 }
 

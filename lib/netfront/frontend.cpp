@@ -203,10 +203,10 @@ Status Frontend::wait_for_backend(std::initializer_list<XenbusState> wanted) {
                            static_cast<int>(*wanted.begin()))};
 }
 
-void Frontend::wait(int timeout_ms, int other_fd) {
+void Frontend::wait(std::chrono::nanoseconds timeout, int other_fd) {
   for (const auto& queue : queues_)
     if (queue->ask_events()) return;
-  devices_.wait(timeout_ms, other_fd);
+  devices_.wait(timeout, other_fd);
   heed_changes();
 }
 

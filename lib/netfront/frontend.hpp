@@ -5,6 +5,7 @@
 #include "lib/xen/c_api.hpp"
 
 #include <array>
+#include <chrono>
 #include <memory>
 #include <string>
 #include <vector>
@@ -71,7 +72,7 @@ class Frontend {
 
   // Has all queues ask for events, and waits for an event of the guest's, or for `other_fd` to be
   // readable.
-  void wait(int timeout_ms, int other_fd = -1);
+  void wait(std::chrono::nanoseconds timeout, int other_fd = -1);
 
  private:
   Frontend(GuestDevices& devices, const FrontendOptions& options);

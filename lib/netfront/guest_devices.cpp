@@ -35,10 +35,12 @@ void GuestDevices::look_at_store() {
   ++store_changes_;
 }
 
-bool GuestDevices::wait(int timeout_ms, int other_fd) {
+bool GuestDevices::wait(std::chrono::nanoseconds timeout, int other_fd) {
+  const std::chrono::seconds whole = std::chrono::floor<std::chrono::seconds>(timeout);
+  const timespec longest{whole.count(), (timeout - whole).count()};
   pollfd events[] = {
       {xenevtchn_fd(events_), POLLIN, 0}, {store_->fd(), POLLIN, 0}, {other_fd, POLLIN, 0}};
-  if (poll(events, std::size(events), timeout_ms) <= 0) return false;
+  if (ppoll(events, std::size(events), &longest, nullptr) <= 0) return false;
   if (events[1].revents != 0) look_at_store();
   if (events[0].revents == 0) return false;
   const int port = xenevtchn_pending(events_);

@@ -3,6 +3,7 @@
 
 #include "lib/xen/c_api.hpp"
 
+#include <chrono>
 #include <memory>
 #include <set>
 #include <string>
@@ -32,7 +33,7 @@ class GuestDevices {
 
   // Waits for an event of any vif, and takes it, for a change in xenstore, or for `other_fd` to be
   // readable. False: no event came.
-  bool wait(int timeout_ms, int other_fd = -1);
+  bool wait(std::chrono::nanoseconds timeout, int other_fd = -1);
 
  private:
   explicit GuestDevices(std::unique_ptr<Store> store) : store_(std::move(store)) {}

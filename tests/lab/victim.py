@@ -13,6 +13,9 @@ ALONE_S, ATTACK_S = 1, 0.5
 ELSEWHERE = "00:16:3e:ff:ff:ff"
 KICKS = 300_000
 MORE = 4
+# What a copy costs on Xen, about: so it is the backend that bounds the victim, alone and attacked,
+# and not the guests' CPU, whose pace differs by a factor of two from one second to the next.
+COPY_NS = 500
 # Left over time only: what the attacker takes from the victim, it takes by way of the backend. Both
 # off the worker's CPU, the last one: the kernel may leave the victim there for a second.
 IDLE = ("chrt", "--idle", "0")
@@ -88,6 +91,7 @@ def passed(lab, rate, attack):
 def attacked(lab):
     for name, mac in (("g1", G1), ("g2", G2)):
         lab.create(name, mac)
+    lab.tool("cost", "--copy", COPY_NS)
     rate, shares = half_alone(lab), {}
     for name, attack in ATTACKS.items():
         shares[name] = []
