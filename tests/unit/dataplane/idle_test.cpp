@@ -1,63 +1,17 @@
 // When a worker sleeps and what wakes it.
-#include "dataplane/idle.hpp"
-
 #include <rte_cycles.h>
-#include <rte_ethdev.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <thread>
 
-#include "tests/unit/support/test_host.hpp"
-
-namespace {
-int interrupts_enabled = 0, interrupts_disabled = 0;
-}
-
-// Before DPDK's own: the port made of rings has no interrupts.
-int rte_eth_dev_rx_intr_enable(uint16_t, uint16_t) {
-  ++interrupts_enabled;
-  return 0;
-}
-int rte_eth_dev_rx_intr_disable(uint16_t, uint16_t) {
-  ++interrupts_disabled;
-  return 0;
-}
+#include "tests/unit/support/idling.hpp"
 
 using namespace netback;
 using namespace netback::test;
-
-namespace {
-
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
-
-struct Idling : Bench {
-  Mailbox mailbox;
-  QueueSet queues;
-  TestGuest guest{0};
-  std::vector<PortQueue*> ports;
-  Idle idle;
-  const uint64_t us = rte_get_tsc_hz() / 1'000'000;
-  uint64_t now = 1000 * us;
-
-  explicit Idling(uint32_t spin_us = 50) : idle(spin_us, mailbox, *events) {
-    queues.add(*guest.queue);
-    after_turn(true);
-  }
-  // How long it took: a sleep is at most `sleep_us`.
-  milliseconds after_turn(bool busy, uint32_t sleep_us = 1000) {
-    const auto started = Clock::now();
-    idle.after_turn(busy, now, sleep_us, queues, ports, counters);
-    return std::chrono::duration_cast<milliseconds>(Clock::now() - started);
-  }
-  uint64_t sleeps() const { return count(WorkerCounter::worker_sleeps); }
-  bool armed() { return guest.from_guest.req_event() == guest.queue->from_guest.next_slot() + 1; }
-  void disarm() { guest.from_guest.req_event() = 12345; }
-};
-
-}  // namespace
 
 TEST_CASE("idle: polls on until spin-us are over, then arms, looks once more and sleeps") {
   Idling i;
@@ -258,71 +212,6 @@ TEST_CASE("idle: a kick or a wake-up of before the sleep ends it once, and the n
   CHECK(FakeXen::instance().unmasked == 1);
   i.after_turn(false);
   CHECK(i.after_turn(false, 20'000) >= milliseconds(19));
-}
-
-TEST_CASE("idle: a port without receive interrupt is looked at every 100 us") {
-  Idling i;
-  PortQueue port{.port = 0};
-  i.ports = {&port};
-  i.now += 50 * i.us;
-  i.after_turn(false);
-  CHECK(i.after_turn(false, 50'000) >= milliseconds(49));  // not running: no reason to look
-  port.running = true;
-  i.after_turn(false);
-  CHECK(i.after_turn(false, 1'000'000) < milliseconds(500));
-  port.can.receives = false;
-  i.after_turn(false);
-  CHECK(i.after_turn(false, 50'000) >= milliseconds(49));
-}
-
-TEST_CASE("idle: a port without receive interrupt is looked at ten times less when nothing comes") {
-  Idling i;
-  PortQueue port{.port = 0};
-  port.running = true;
-  i.ports = {&port};
-  const auto shortest_sleep = [&] {  // of many: whatever else runs here makes them longer
-    auto shortest = Clock::duration::max();
-    for (int n = 0; n < 30; ++n) {
-      i.after_turn(false);
-      const auto started = Clock::now();
-      i.after_turn(false, 1'000'000);
-      shortest = std::min(shortest, Clock::now() - started);
-    }
-    return shortest;
-  };
-  i.now += limits::quiet_ms * (rte_get_tsc_hz() / 1000) - 1;
-  CHECK(shortest_sleep() < milliseconds(1));
-  i.now += 1;
-  CHECK(shortest_sleep() >= milliseconds(1));
-  i.after_turn(true);
-  i.now += 50 * i.us;
-  CHECK(shortest_sleep() < milliseconds(1));
-}
-
-TEST_CASE("idle: a port's interrupt is armed for the sleep alone") {
-  Idling i;
-  PortQueue port{.port = 0};
-  port.receive_fd = eventfd(0, EFD_NONBLOCK);
-  port.running = true;
-  i.ports = {&port};
-  interrupts_enabled = interrupts_disabled = 0;
-  i.now += 50 * i.us;
-  i.after_turn(false);
-  CHECK(interrupts_enabled == 1);
-  CHECK(i.after_turn(false, 20'000) >= milliseconds(19));
-  CHECK(interrupts_disabled == 1);
-  i.after_turn(false);
-  eventfd_write(port.receive_fd, 1);
-  CHECK(i.after_turn(false, 1'000'000) < milliseconds(500));
-  CHECK(interrupts_disabled == 2);
-  i.after_turn(false);
-  i.after_turn(true);  // armed, and then there was work
-  CHECK(interrupts_enabled == 3);
-  CHECK(interrupts_disabled == 3);
-  i.after_turn(false);
-  i.after_turn(true);
-  CHECK(interrupts_disabled == 3);
-  close(port.receive_fd);
 }
 
 TEST_CASE("idle: a sleeping worker serves what comes and stops when told") {
