@@ -4,7 +4,9 @@
 #include <fmt/format.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
+#include <rte_launch.h>
 #include <rte_log.h>
+#include <sys/io.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -72,6 +74,15 @@ Status check_descriptors() {
   return status;
 }
 
+// DPDK's virtio driver asks for all of them when it is loaded, for old PCI devices; threads have
+// what the one that makes them has. In a PV domain the kernel tells Xen so in a hypercall whenever
+// such a thread returns from a system call.
+void give_up_io_ports() {
+  const auto give_up = [](void*) { return iopl(0); };
+  rte_eal_mp_remote_launch(give_up, nullptr, CALL_MAIN);
+  rte_eal_mp_wait_lcore();
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Eal>> Eal::start(const EalOptions& options) {
@@ -87,6 +98,7 @@ Result<std::unique_ptr<Eal>> Eal::start(const EalOptions& options) {
                  options.hugepages ? "reserve hugepages (vm.nr_hugepages) or set memory = \"pages\""
                                    : "see the lines that DPDK printed above"};
   }
+  if (options.pci_allowed.empty()) give_up_io_ports();
   return std::unique_ptr<Eal>(new Eal(rte_eal_get_runtime_dir()));
 }
 
