@@ -2,6 +2,8 @@
 #pragma once
 
 #include <poll.h>
+#include <sys/socket.h>
+#include <sys/time.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -68,6 +70,12 @@ inline void fill(uint8_t* out, size_t bytes, uint64_t seed, uint64_t first_word)
 inline bool readable(int fd, uint64_t timeout_ms) {
   pollfd wait{fd, POLLIN, 0};
   return poll(&wait, 1, int(timeout_ms)) > 0;
+}
+
+// Its reads fail then: one system call for each, where readable() makes it two.
+inline void give_up_after(int fd, uint64_t timeout_ms) {
+  const timeval longest{time_t(timeout_ms / 1000), suseconds_t(timeout_ms % 1000 * 1000)};
+  check(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &longest, sizeof longest), "SO_RCVTIMEO");
 }
 
 // Keeps a sender to `--rate` units per second.
