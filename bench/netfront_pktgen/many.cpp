@@ -44,6 +44,12 @@ nlohmann::json results_of(const Traffics& traffics, const char* kind) {
   return sum;
 }
 
+std::chrono::nanoseconds until_due(const Traffics& traffics) {
+  auto soonest = pause_max;
+  for (const auto& traffic : traffics) soonest = std::min(soonest, traffic->until_due());
+  return soonest;
+}
+
 }  // namespace
 
 nlohmann::json send_by_turns(const Frontends& frontends, const TrafficOptions& options,
@@ -66,7 +72,7 @@ nlohmann::json run_queues(const Frontends& frontends, const TrafficOptions& opti
   while (!std::ranges::all_of(traffics, finished)) {
     bool moved = false;
     for (const auto& traffic : traffics) moved |= traffic->step();
-    if (!moved && options.events) frontends.front()->wait(pause_max);
+    if (!moved && options.events) frontends.front()->wait(until_due(traffics));
   }
   for (const auto& traffic : traffics) traffic->wait_for_answers();
   return results_of(traffics, kind);

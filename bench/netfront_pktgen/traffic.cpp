@@ -66,11 +66,14 @@ double Traffic::now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
+bool Traffic::enough(uint64_t frames) const {
+  return (options_.count > 0 && frames >= options_.count) ||
+         (options_.seconds > 0 && now() - started_ >= options_.seconds);
+}
+
 bool Traffic::over(uint64_t frames) {
   if (++looks_ % polls_per_look == 0) frontend_.look_at_backend();
-  return stopped_ || frontend_.backend_closes() ||
-         (options_.count > 0 && frames >= options_.count) ||
-         (options_.seconds > 0 && now() - started_ >= options_.seconds);
+  return stopped_ || frontend_.backend_closes() || enough(frames);
 }
 
 // Polling, it looks again at once: where a hypervisor traps PAUSE it is no short wait.
@@ -78,13 +81,23 @@ void Traffic::pause(std::chrono::nanoseconds longest) {
   if (options_.events) frontend_.wait(longest);
 }
 
-// How long a sender may pause: while something is under way an event comes, and otherwise it is
-// until a whole burst is due.
+uint64_t Traffic::next_burst() const {
+  return options_.count > 0 ? std::min<uint64_t>(options_.burst, options_.count - sent_)
+                            : options_.burst;
+}
+
+// Whole bursts, however often it looks.
+double Traffic::due_after() const {
+  return options_.rate > 0 ? double(sent_ + next_burst()) / double(options_.rate) : 0;
+}
+
+// What is due and finds no room waits for an answer, of which there is an event.
 std::chrono::nanoseconds Traffic::until_due() const {
-  if (options_.rate == 0 || queue_.under_way() > 0) return pause_max;
-  const double due = started_ + double(sent_ + options_.burst) / double(options_.rate);
-  const std::chrono::duration<double> left(std::max(due - now(), 0.0));
-  return std::min(pause_max, std::chrono::duration_cast<std::chrono::nanoseconds>(left));
+  using std::chrono::nanoseconds;
+  if (options_.rate == 0 || enough(sent_)) return pause_max;
+  const std::chrono::duration<double> left(due_after() - (now() - started_));
+  if (left.count() > 0) return std::min(pause_max, std::chrono::duration_cast<nanoseconds>(left));
+  return queue_.under_way() > 0 ? pause_max : nanoseconds(0);
 }
 
 // Frames longer than a page take several slots: how many; 0: not enough buffers are free.
@@ -180,12 +193,8 @@ void Traffic::note_warm_up() {
 bool Traffic::send_due(double seconds) {
   answered_ += queue_.reap();
   if (options_.warm_up > 0) note_warm_up();
-  uint64_t burst = options_.burst;
-  if (options_.count > 0) burst = std::min(burst, options_.count - sent_);
-  if (options_.rate > 0) {  // whole bursts, however often it looks
-    const auto due = static_cast<uint64_t>(seconds * double(options_.rate));
-    if (due < sent_ + burst) return false;
-  }
+  const uint64_t burst = next_burst();
+  if (seconds < due_after()) return false;
   const uint32_t put = send_burst(static_cast<uint32_t>(burst));
   ++bursts_;
   if (put < burst) ++cut_bursts_;
@@ -240,7 +249,7 @@ void Traffic::both() {
     const bool received = receive_some();
     if (!sent && !received) {
       answered_ += queue_.reap();
-      pause();
+      pause(sending ? until_due() : pause_max);
     }
   }
   wait_for_answers();

@@ -74,6 +74,8 @@ class Traffic {
   bool finished();
   // A burst if a whole one is due `seconds` later; false: nothing was sent.
   bool send_due(double seconds);
+  // How long who waits for events may sleep before it sends again.
+  std::chrono::nanoseconds until_due() const;
   bool receive_some();  // false: nothing was there
   // What was sent is answered, or is not after 5 s. Then the result may be asked for.
   void wait_for_answers();
@@ -95,8 +97,10 @@ class Traffic {
   bool to_tap();
   bool from_tap();
   void pause(std::chrono::nanoseconds longest = pause_max);
-  std::chrono::nanoseconds until_due() const;
-  bool send_some();  // what is due now
+  bool enough(uint64_t frames) const;
+  uint64_t next_burst() const;  // frames
+  double due_after() const;     // that burst: seconds since the start
+  bool send_some();             // what is due now
   void note_warm_up();
   void wait_until(double time);
   uint32_t send_burst(uint32_t frames);

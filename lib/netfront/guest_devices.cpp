@@ -2,6 +2,7 @@
 
 #include <poll.h>
 
+#include <ctime>
 #include <iterator>
 
 namespace netback {
@@ -36,7 +37,7 @@ void GuestDevices::look_at_store() {
 }
 
 bool GuestDevices::wait(std::chrono::nanoseconds timeout, int other_fd) {
-  const std::chrono::seconds whole = std::chrono::floor<std::chrono::seconds>(timeout);
+  const std::chrono::seconds whole = std::chrono::duration_cast<std::chrono::seconds>(timeout);
   const timespec longest{whole.count(), (timeout - whole).count()};
   pollfd events[] = {
       {xenevtchn_fd(events_), POLLIN, 0}, {store_->fd(), POLLIN, 0}, {other_fd, POLLIN, 0}};

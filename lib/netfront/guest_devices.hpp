@@ -32,7 +32,7 @@ class GuestDevices {
   uint64_t store_changes() const { return store_changes_; }
 
   // Waits for an event of any vif, and takes it, for a change in xenstore, or for `other_fd` to be
-  // readable. False: no event came.
+  // readable; not longer than the timeout, which is not negative. False: no event came.
   bool wait(std::chrono::nanoseconds timeout, int other_fd = -1);
 
  private:
