@@ -76,7 +76,8 @@ Status check_descriptors() {
 
 // DPDK's virtio driver asks for all of them when it is loaded, for old PCI devices; threads have
 // what the one that makes them has. In a PV domain the kernel tells Xen so in a hypercall whenever
-// such a thread returns from a system call.
+// such a thread returns from a system call. Control and the workers give them up; DPDK's own thread
+// for interrupts, which sleeps, keeps them.
 void give_up_io_ports() {
   const auto give_up = [](void*) { return iopl(0); };
   rte_eal_mp_remote_launch(give_up, nullptr, CALL_MAIN);

@@ -13,8 +13,9 @@ ALONE_S, ATTACK_S = 1, 0.5
 ELSEWHERE = "00:16:3e:ff:ff:ff"
 KICKS = 300_000
 MORE = 4
-# What a copy costs on Xen, about: so it is the backend that bounds the victim, alone and attacked,
-# and not the guests' CPU, whose pace differs by a factor of two from one second to the next.
+# What a copy costs on Xen, about (bench/lab/scale.py): so it is the backend that bounds the victim,
+# alone and attacked, and not the guests' CPU, whose pace differs by a factor of two from one second
+# to the next.
 COPY_NS = 500
 # Left over time only: what the attacker takes from the victim, it takes by way of the backend. Both
 # off the worker's CPU, the last one: the kernel may leave the victim there for a second.

@@ -8,7 +8,6 @@ the guest's own console.
 import atexit
 import ctypes
 import itertools
-import pathlib
 import re
 import shlex
 import signal
@@ -21,6 +20,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 
 import image
 import packages
+from emulation import CPU, FAST_BOOT, GUEST_TSC_MODE, XEN_SPECULATION
 
 LOG_ROOT = packages.CHECKOUT / "build" / "xen-run"
 STATUS_TIMEOUT = 124
@@ -30,30 +30,6 @@ STATUS_NO_ANSWER = 254
 PATIENCE = 3
 PR_SET_PDEATHSIG = 1
 GUEST_LOADS_DRIVER = "loading drivers"  # what image/guest-init says before it does
-# With SMAP or SMEP on, dom0 dies at its first page fault: the emulation's fault (real-xen). A CPU
-# with erms or fsrm is given a byte at a time to copy, which the emulation does one by one.
-CPU = "max,-smap,-smep,-pku,-la57,-erms,-fsrm"
-
-
-def tsc_khz():
-    """The rate of this machine's time stamps, which are the emulated CPU's too."""
-    rate = re.search(r"^cpu MHz\s*: ([\d.]+)$", pathlib.Path("/proc/cpuinfo").read_text(), re.M)
-    return round(float(rate[1]) * 1000)
-
-
-# Boots 4 s sooner: no tests of ciphers, the emulated CPU has nothing to be protected from, and its
-# time stamps are the real CPU's, whose rate takes 0.6 s to measure.
-FAST_BOOT = ("cryptomgr.notests initcall_blacklist=crypto_kdf108_init rodata=off mitigations=off"
-             f" tsc_early_khz={tsc_khz()} loglevel=4")
-# The emulated CPU speculates nothing that Xen would have to keep from a guest. But eager-fpu stays:
-# without it Xen switches a PV domain's vector registers only when they are used next, which it
-# notices by a fault that the emulated CPU does not raise: programs computed with each other's.
-XEN_SPECULATION = "spec-ctrl=no,eager-fpu xpti=no pv-l1tf=no"
-
-# Xen emulates a guest's reads of the time stamp where it is not known to go on at one rate, which
-# this one is by how the emulation makes it: each was a fault, 8,000 a second in two guests that
-# have a TCP stream between them.
-GUEST_TSC_MODE = "native"
 
 
 class HostError(Exception):

@@ -10,7 +10,8 @@
 //   group-send GROUP PORT IFACE COUNT [--rate=N]
 //   link-events IFACE [--timeout=S]               until S seconds passed or a signal
 //   keep-registers SECONDS [--seed=N]             whether others change its vector registers
-// HOST may be IPv4 or IPv6. The bytes sent depend on the seed and their position only.
+// HOST may be IPv4 or IPv6. The bytes sent depend on the seed and their position only; those of a
+// stream with --hash=none are its first 64 KiB again and again.
 #include "netcheck.hpp"
 
 #include <arpa/inet.h>
@@ -126,7 +127,9 @@ int tcp_recv() {
   Sha256 hash;
   uint64_t total = 0;
   while (true) {
-    const int bytes = check(int(read(fd, piece.data(), piece.size())), "receive");
+    const int bytes = int(read(fd, piece.data(), piece.size()));
+    if (bytes < 0 && errno == EINTR) continue;  // of a guest that was saved
+    check(bytes, "receive");
     if (bytes == 0) break;
     hash.add(piece.data(), size_t(bytes));
     total += uint64_t(bytes);

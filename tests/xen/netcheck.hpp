@@ -72,7 +72,8 @@ inline bool readable(int fd, uint64_t timeout_ms) {
   return poll(&wait, 1, int(timeout_ms)) > 0;
 }
 
-// Its reads fail then: one system call for each, where readable() makes it two.
+// Reads of it fail after so long without a byte, not 0: one system call for each, where readable()
+// makes it two.
 inline void give_up_after(int fd, uint64_t timeout_ms) {
   const timeval longest{time_t(timeout_ms / 1000), suseconds_t(timeout_ms % 1000 * 1000)};
   check(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &longest, sizeof longest), "SO_RCVTIMEO");

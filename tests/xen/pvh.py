@@ -6,7 +6,8 @@ import pathlib
 import socket
 import sys
 
-from host import CPU, XenHost
+from emulation import CPU
+from host import XenHost
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from readme_blocks import PVH_PROMPT, commands  # noqa: E402

@@ -4,6 +4,7 @@
 #include <rte_cycles.h>
 
 #include <chrono>
+#include <vector>
 
 #include "dataplane/idle.hpp"
 #include "tests/unit/support/test_host.hpp"

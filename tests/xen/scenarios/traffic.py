@@ -43,17 +43,28 @@ def ping(lab):
     lab.note(f"g1 to dom0, ms: least {times[0]}, mean {times[1]}, most {times[2]}")
 
 
-@scenario("no system call of the daemon's ends with a hypercall about I/O ports")
-def io_ports(lab):
-    """As those of a process do that may use them: DPDK asks for them (lib/dpdk/eal.cpp)."""
-    trace, about_ports, switches = "/sys/kernel/tracing", "xen_update_io_bitmap", "xen_load_tls"
-    lab.host.run("dom0", f"mount -t tracefs none {trace}; echo 0 >{trace}/tracing_on;"
-                         f" echo {about_ports} {switches} >{trace}/set_ftrace_filter &&"
+@contextlib.contextmanager
+def calls_counted(lab, functions):
+    """How often dom0's kernel calls each of these meanwhile: filled in at the end."""
+    trace, calls = "/sys/kernel/tracing", {}
+    lab.host.run("dom0", f"mount -t tracefs none {trace} && echo 0 >{trace}/tracing_on &&"
+                         f" echo {' '.join(functions)} >{trace}/set_ftrace_filter &&"
                          f" echo function >{trace}/current_tracer && echo 1 >{trace}/tracing_on")
-    lab.ping("g1", DOM0, 50)
-    seen = lab.host.run("dom0", f"echo 0 >{trace}/tracing_on; cat {trace}/trace;"
-                                f" echo nop >{trace}/current_tracer; umount {trace}")
-    calls = {name: seen.count(f": {name} <-") for name in (about_ports, switches)}
+    try:
+        yield calls
+    finally:
+        seen = lab.host.run("dom0", f"cd {trace}; echo 0 >tracing_on; cat trace;"
+                                    " echo nop >current_tracer; echo >set_ftrace_filter;"
+                                    f" cd /; umount {trace}")
+        calls.update({name: seen.count(f": {name} <-") for name in functions})
+
+
+@scenario("while frames pass no system call ends with a hypercall about I/O ports")
+def io_ports(lab):
+    """As those of a thread do that may use them: DPDK asks for them (lib/dpdk/eal.cpp)."""
+    about_ports, switches = "xen_update_io_bitmap", "xen_load_tls"
+    with calls_counted(lab, [about_ports, switches]) as calls:
+        lab.ping("g1", DOM0, 50)
     assert calls[switches] > 50 and calls[about_ports] == 0, calls
 
 
