@@ -1,5 +1,7 @@
 """Frames between a lab's domains, each of them numbered and checked."""
 
+import pathlib
+import re
 import signal
 import time
 
@@ -52,6 +54,32 @@ def to_the_port(lab):
     assert sent["sent"] == sent["answered"] == 200_000 and sent["faults"] == 0, sent
     assert lab.port_frames() == 200_000
     lab.note(f"{sent['sent_per_s']:,.0f} frames/s")
+
+
+def sleeps(process):
+    """How often it has given its CPU away itself."""
+    status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
+    return int(re.search(r"^voluntary_ctxt_switches:\s*(\d+)$", status, re.M)[1])
+
+
+@scenario("whoever sends at a rate and sleeps meanwhile wakes for each burst, by one queue, by two"
+          " and both ways")
+def paced(lab):
+    lab.create("g1", G1)
+    burst, bursts, seconds = 8, 1_000, 2
+    for words in (("send",), ("--queues", "2", "send"), ("both",)):
+        sender = lab.pktgen("g1", "--events", "--seconds", seconds, *words, "--burst", burst,
+                            "--rate", burst * bursts, "--to", NOBODY)
+        time.sleep(0.3)
+        before = sleeps(sender)
+        time.sleep(1)
+        slept = sleeps(sender) - before
+        sent = lab.result(sender)
+        queues = len(sent.get("queues", [0]))
+        assert sent["sent"] >= 0.95 * seconds * bursts * burst * queues, sent
+        # Two in 10 ms, for the answers and then as long as it sleeps at most, would be 200.
+        assert slept >= bursts / 2, f"{words}: {slept} sleeps a second"
+        lab.note(f"{' '.join(words)}: {slept} sleeps for {bursts} bursts a second of each queue")
 
 
 @scenario("frames from guest to guest, of every size: once, unchanged, in order")
