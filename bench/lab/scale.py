@@ -15,12 +15,11 @@ from sides import CHECKOUT, GUEST_CPU, WARM_UP_S, WORKER_CPU, round_trip_ns
 sys.path.insert(0, str(CHECKOUT / "tests" / "lab"))
 
 from crowd import Crowd, jain, mac  # noqa: E402
-from lab import Lab  # noqa: E402
+from lab import COPY_NS, Lab  # noqa: E402
 
 IDLE, BUSY = 1000, 64
 CONNECT_S_MAX, MEMORY_KIB_MAX = 60, 1024
 NODES = 2000  # of xenstore: 64 vifs of one domain take more than the usual 1,000
-COPY_NS = 500  # about what one took of Linux's netback on a Xeon E5-2699 v3 (linux-maple fdbb2e36)
 # What the guest asks for and what the lab charges, by case.
 FAIR = {f"lab_scale_fair_{BUSY}": ((), ()),
         f"lab_scale_fair_{BUSY}_staged": (("--staging",), ()),

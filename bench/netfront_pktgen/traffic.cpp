@@ -66,14 +66,15 @@ double Traffic::now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-bool Traffic::enough(uint64_t frames) const {
-  return (options_.count > 0 && frames >= options_.count) ||
+bool Traffic::ended(uint64_t frames) const {
+  return stopped_ || frontend_.backend_closes() ||
+         (options_.count > 0 && frames >= options_.count) ||
          (options_.seconds > 0 && now() - started_ >= options_.seconds);
 }
 
 bool Traffic::over(uint64_t frames) {
   if (++looks_ % polls_per_look == 0) frontend_.look_at_backend();
-  return stopped_ || frontend_.backend_closes() || enough(frames);
+  return ended(frames);
 }
 
 // Polling, it looks again at once: where a hypervisor traps PAUSE it is no short wait.
@@ -94,7 +95,7 @@ double Traffic::due_after() const {
 // What is due and finds no room waits for an answer, of which there is an event.
 std::chrono::nanoseconds Traffic::until_due() const {
   using std::chrono::nanoseconds;
-  if (options_.rate == 0 || enough(sent_)) return pause_max;
+  if (options_.rate == 0 || ended(sent_)) return pause_max;
   const std::chrono::duration<double> left(due_after() - (now() - started_));
   if (left.count() > 0) return std::min(pause_max, std::chrono::duration_cast<nanoseconds>(left));
   return queue_.under_way() > 0 ? pause_max : nanoseconds(0);
@@ -249,7 +250,7 @@ void Traffic::both() {
     const bool received = receive_some();
     if (!sent && !received) {
       answered_ += queue_.reap();
-      pause(sending ? until_due() : pause_max);
+      pause(until_due());
     }
   }
   wait_for_answers();

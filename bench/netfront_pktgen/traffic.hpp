@@ -97,7 +97,7 @@ class Traffic {
   bool to_tap();
   bool from_tap();
   void pause(std::chrono::nanoseconds longest = pause_max);
-  bool enough(uint64_t frames) const;
+  bool ended(uint64_t frames) const;
   uint64_t next_burst() const;  // frames
   double due_after() const;     // that burst: seconds since the start
   bool send_some();             // what is due now

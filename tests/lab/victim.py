@@ -4,7 +4,7 @@ through, by its own numbers."""
 import time
 
 from control import LIES, STORM
-from lab import scenario
+from lab import COPY_NS, scenario
 from multicast import ALL
 from traffic import G1, G2, G3
 
@@ -13,10 +13,6 @@ ALONE_S, ATTACK_S = 1, 0.5
 ELSEWHERE = "00:16:3e:ff:ff:ff"
 KICKS = 300_000
 MORE = 4
-# What a copy costs on Xen, about (bench/lab/scale.py): so it is the backend that bounds the victim,
-# alone and attacked, and not the guests' CPU, whose pace differs by a factor of two from one second
-# to the next.
-COPY_NS = 500
 # Left over time only: what the attacker takes from the victim, it takes by way of the backend. Both
 # off the worker's CPU, the last one: the kernel may leave the victim there for a second.
 IDLE = ("chrt", "--idle", "0")
@@ -92,6 +88,8 @@ def passed(lab, rate, attack):
 def attacked(lab):
     for name, mac in (("g1", G1), ("g2", G2)):
         lab.create(name, mac)
+    # So that it is the backend that bounds the victim, alone and attacked, and not the guests' CPU,
+    # whose pace differs by a factor of two from one second to the next.
     lab.tool("cost", "--copy", COPY_NS)
     rate, shares = half_alone(lab), {}
     for name, attack in ATTACKS.items():

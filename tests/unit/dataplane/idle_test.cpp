@@ -1,7 +1,5 @@
 // When a worker sleeps and what wakes it.
 #include <rte_cycles.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <thread>
