@@ -38,7 +38,8 @@ def failing_step(lab, words, before="true", after="true", limit=1024):
     """The step at which a start fails, with nothing left behind; None when it does not fail."""
     there = traces_before(lab)
     _, output = lab.host.dom0(
-        f"{before}; (ulimit -n {limit}; exec dpdk-netback {words}) </dev/null >{OUTPUT} 2>&1 &"
+        f": >{OUTPUT}; {before};"  # or the loop reads what the start before has printed
+        f" (ulimit -n {limit}; exec dpdk-netback {words}) </dev/null >{OUTPUT} 2>&1 &"
         f" while kill -0 $! 2>/dev/null && ! grep -q '^dpdk-netback: ready' {OUTPUT};"
         f" do sleep 0.1; done; kill $! 2>/dev/null; wait; tail -n 1 {OUTPUT}; {after}", 60)
     left = traces(lab)
