@@ -99,6 +99,8 @@ class Forwarding {
   // What goes to other workers is on its way after this.
   void send() { elsewhere_.send(); }
 
+  uint64_t relayed_bytes() const { return relayed_bytes_; }
+
  private:
   bool arrive_at_vif(const Crossing& crossing, std::span<rte_mbuf* const> row) {
     GuestQueue* owner = table_.queue_of_vif(crossing.vif, crossing.table);
@@ -291,6 +293,8 @@ class Forwarding {
   // Rows that go to one queue are short when flows take turns, and long when one flow streams.
   void to_vif(GuestQueue& first, std::span<rte_mbuf* const> row) {
     charge_sender(row[0], row.size());
+    if (from_vif(row[0]))
+      for (const rte_mbuf* frame : row) relayed_bytes_ += frame->pkt_len;
     if (!elsewhere_.is_here(first.worker)) [[unlikely]]
       return elsewhere_.to_vif(first, row);
     if (first.siblings.size() <= 1) [[likely]]
@@ -324,12 +328,13 @@ class Forwarding {
   const FramePool& pool_;
   Backlogs backlogs_;
   Departures elsewhere_;
+  uint64_t relayed_bytes_ = 0;
 };
 
 }  // namespace
 
-void forward(const ForwardTable& table, FrameBatch& frames, const FramePool& pool,
-             Backlogged& backlogged, uint64_t now, CrossingEnd* crossing) {
+Forwarded forward(const ForwardTable& table, FrameBatch& frames, const FramePool& pool,
+                  Backlogged& backlogged, uint64_t now, CrossingEnd* crossing) {
   Forwarding turn(table, pool, backlogged, now, crossing);
   std::span<rte_mbuf*> left(frames.mbufs.data(), frames.count);
   while (!left.empty()) {
@@ -338,14 +343,15 @@ void forward(const ForwardTable& table, FrameBatch& frames, const FramePool& poo
     left = left.subspan(length);
   }
   turn.send();
-  frames.count = 0;
+  return {std::exchange(frames.count, 0), turn.relayed_bytes()};
 }
 
-bool forward_crossed(const ForwardTable& table, CrossingEnd& crossing, const FramePool& pool,
-                     Backlogged& backlogged, uint64_t now, WorkerCounters& counters) {
+Forwarded forward_crossed(const ForwardTable& table, CrossingEnd& crossing, const FramePool& pool,
+                          Backlogged& backlogged, uint64_t now, WorkerCounters& counters) {
   std::span<const Crossing> left = crossing.take();
-  if (left.empty()) return false;
-  counters.add(WorkerCounter::worker_crossed_frames, left.size());
+  if (left.empty()) return {};
+  const size_t count = left.size();
+  counters.add(WorkerCounter::worker_crossed_frames, count);
   Forwarding turn(table, pool, backlogged, now, &crossing);
   std::array<rte_mbuf*, limits::turn_crossings_max> row;
   while (!left.empty()) {
@@ -356,7 +362,7 @@ bool forward_crossed(const ForwardTable& table, CrossingEnd& crossing, const Fra
     turn.arrive(first, {row.data(), length}, counters);
     left = left.subspan(length);
   }
-  return true;
+  return {count, turn.relayed_bytes()};
 }
 
 }  // namespace netback

@@ -11,16 +11,26 @@
 
 namespace netback {
 
+struct Forwarded {
+  uint64_t frames = 0;
+  uint64_t relayed_bytes = 0;  // from guests to guests here, for each of those that gets a frame
+
+  Forwarded& operator+=(const Forwarded& more) {
+    frames += more.frames;
+    relayed_bytes += more.relayed_bytes;
+    return *this;
+  }
+};
+
 // Moves every frame of `frames` to a port's outgoing batch, to backlogs of vifs, to the workers
 // that serve those, or drops it. `backlogged` lists the queues that have a backlog. `now`: TSC.
 // `crossing`: this worker's end of the ways to others; null: there is no other.
-void forward(const ForwardTable& table, FrameBatch& frames, const FramePool& pool,
-             Backlogged& backlogged, uint64_t now, CrossingEnd* crossing = nullptr);
+Forwarded forward(const ForwardTable& table, FrameBatch& frames, const FramePool& pool,
+                  Backlogged& backlogged, uint64_t now, CrossingEnd* crossing = nullptr);
 
 // The same with what others have sent here, as far as one turn takes it. They have decided where
-// it goes; what their table knew and this one does not is dropped and counted. Whether there was
-// any.
-bool forward_crossed(const ForwardTable& table, CrossingEnd& crossing, const FramePool& pool,
-                     Backlogged& backlogged, uint64_t now, WorkerCounters& counters);
+// it goes; what their table knew and this one does not is dropped and counted.
+Forwarded forward_crossed(const ForwardTable& table, CrossingEnd& crossing, const FramePool& pool,
+                          Backlogged& backlogged, uint64_t now, WorkerCounters& counters);
 
 }  // namespace netback

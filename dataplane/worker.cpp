@@ -40,8 +40,7 @@ void Worker::run() {
     const bool busy = turn();
     const uint64_t now = rte_rdtsc();
     count_turn(busy, started, now);
-    const bool sees_work = busy || from_guest_.gathering;
-    idle_.after_turn(sees_work, now, sleep_us_max(now), queues_, ports_, counters_);
+    idle_.after_turn(busy || expects_work(now), now, sleep_us_max(now), queues_, ports_, counters_);
   }
 }
 
@@ -59,11 +58,10 @@ bool Worker::turn() {
   from_guest::respond(from_guest_, holding_, events_);
 
   port::accept(ports_, frames_, pool_);
-  bool arrived = frames_.count > 0;
-  forward(*table_, frames_, pool_, backlogged_, now, crossing_);
+  Forwarded forwarded = forward(*table_, frames_, pool_, backlogged_, now, crossing_);
   if (crossing_ != nullptr)
-    arrived |= forward_crossed(*table_, *crossing_, pool_, backlogged_, now, counters_);
-  arrived |= port::transmit(ports_, *table_, pool_, now, stream_until(now));
+    forwarded += forward_crossed(*table_, *crossing_, pool_, backlogged_, now, counters_);
+  const bool transmitted = port::transmit(ports_, *table_, pool_, now, stream_until(now));
 
   to_guest::copy(backlogged_, to_guest_, grants_, counters_);
   to_guest::respond(to_guest_, backlogged_, events_, now);
@@ -71,7 +69,14 @@ bool Worker::turn() {
 
   quarantine_violators();
   finish_drains(now);
-  return arrived || to_guest_.delivery_count > 0 || from_guest_.frame_count > 0;
+  if (forwarded.relayed_bytes >= limits::relayed_bytes_min)
+    relay_polls_until_ = rte_rdtsc() + limits::relay_poll_us * (rte_get_tsc_hz() / 1'000'000);
+  return forwarded.frames > 0 || transmitted || to_guest_.delivery_count > 0 ||
+         from_guest_.frame_count > 0;
+}
+
+bool Worker::expects_work(uint64_t now) const {
+  return from_guest_.gathering || now < relay_polls_until_;
 }
 
 // Until when more of the stream that this turn brought is likely to come; 0: it brought none. A

@@ -35,6 +35,9 @@ class Worker {
   void run();
   // One turn of the loop; whether a frame moved. run() calls it; so do tests.
   bool turn();
+  // Whether more is likely soon, though a turn moved no frame: run() does not sleep then.
+  // `now`: TSC.
+  bool expects_work(uint64_t now) const;
 
   const WorkerCounters& counters() const { return counters_; }
 
@@ -78,7 +81,8 @@ class Worker {
   const uint64_t gather_cycles_;  // TSC
   WorkerCounters counters_;
   Idle idle_;
-  uint64_t last_turn_ended_ = 0;  // TSC
+  uint64_t last_turn_ended_ = 0;    // TSC
+  uint64_t relay_polls_until_ = 0;  // TSC
   bool stopped_ = false;
 };
 

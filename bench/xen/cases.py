@@ -5,8 +5,8 @@ import json
 import re
 import time
 
-from place import (FAR, FAR_MAC, GUEST, GUEST_ADDRESS, HOST_ADDRESS, MACS, PEER, PEER_ADDRESS,
-                   POLL_BYTES, POLLER)
+from place import (FAR, FAR_MAC, GUEST, GUEST_ADDRESS, GUEST_CPU, HOST_ADDRESS, MACS, PEER,
+                   PEER_ADDRESS, PEER_CPU, POLL_BYTES, POLLER)
 
 WARM_UP_S = 1.5
 
@@ -100,6 +100,19 @@ class Tcp(OneRow):
         return [sent["bytes"] / sent["seconds"] / 2**20]
 
 
+class BetweenGuests(Tcp):
+    """The same from one guest to another, whose vCPU stays on `peer_cpu`: one of its own, or the
+    sender's."""
+
+    def __init__(self, peer_cpu):
+        super().__init__(GUEST, PEER, PEER_ADDRESS, "pair")
+        self.peer_cpu = peer_cpu
+
+    def window(self, side, seconds):
+        side.host.run("dom0", f"xl vcpu-pin {PEER} 0 {self.peer_cpu}")
+        return super().window(side, seconds)
+
+
 class Ping:
     """Round trips from the guest to dom0, in microseconds."""
     unit = "us"
@@ -164,7 +177,8 @@ CASES = {
     f"xen_poll_from_guest_{POLL_BYTES}_copied": Poll("poll", "send", "sent", False),
     f"xen_poll_to_guest_{POLL_BYTES}": Poll("poll_source", "receive", "received", True),
     f"xen_poll_to_guest_{POLL_BYTES}_copied": Poll("poll_source", "receive", "received", False),
-    "xen_guest_to_guest": Tcp(GUEST, PEER, PEER_ADDRESS, "pair"),
+    "xen_guest_to_guest": BetweenGuests(PEER_CPU),
+    "xen_guest_to_guest_one_cpu": BetweenGuests(GUEST_CPU),
 }
 # Beside which case the ceiling is measured, and the ceiling's own name.
 CEILINGS = {"xen_from_guest_60": "xen_ceiling_from_guest_60"}

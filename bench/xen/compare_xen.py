@@ -8,7 +8,7 @@ import time
 import report
 from cases import CASES, CEILINGS, STAGING
 from host import HostError, XenHost
-from place import FAR, FAR_MAC, GUEST, PEER, POLLER
+from place import FAR, FAR_MAC, GUEST, GUEST_CPU, PEER, PEER_CPU, POLLER
 from netback import POLLER_RAMDISK
 from sides import Ceiling, Linux, Ours, make_network, overlay
 
@@ -157,14 +157,15 @@ def run(options):
     cases = chosen(options.case)
     rows = []
     say("booting Xen with dom0 and guests, one vCPU each, dom0 and guests pinned apart")
-    with XenHost("compare", overlay=overlay(BUILD), memory=2304, dom0_vcpus=1,
-                 pin_dom0=True) as host:
+    paired = any(case.way == "pair" for case in cases.values())
+    with XenHost("compare", overlay=overlay(BUILD), memory=2304, dom0_vcpus=1, pin_dom0=True,
+                 cpus=3 if paired else 2) as host:
         # Room for a run: Linux 6.1's netfront loses 1 MiB at each detach, whoever the backend is.
-        host.create_guest(GUEST, cpus="1", memory=512)
-        if any(case.way == "pair" for case in cases.values()):
-            host.create_guest(PEER, cpus="1", memory=160)
+        host.create_guest(GUEST, cpus=GUEST_CPU, memory=512)
+        if paired:
+            host.create_guest(PEER, cpus=PEER_CPU, memory=160)
         if any(case.way.startswith("poll") for case in cases.values()):
-            host.create_guest(POLLER, cpus="1", memory=192, ramdisk=POLLER_RAMDISK)
+            host.create_guest(POLLER, cpus=GUEST_CPU, memory=192, ramdisk=POLLER_RAMDISK)
         make_network(host)
         sides = [Linux(host), Ours(host)]
         for side in sides:

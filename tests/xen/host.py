@@ -58,7 +58,8 @@ class XenHost:
     """One emulated machine. `with XenHost("name") as host:` boots it and always ends it."""
 
     def __init__(self, name="run", overlay=None, memory=2048, dom0_memory=1024, dom0_vcpus=1,
-                 pin_dom0=False, dom0_args="", xen_args="", cpu=CPU, hardware=(), descriptors=()):
+                 cpus=2, pin_dom0=False, dom0_args="", xen_args="", cpu=CPU, hardware=(),
+                 descriptors=()):
         """`overlay` is called with dom0's Image before it is written, to add files to it.
 
         With pin_dom0 dom0's vCPU n stays on CPU n: for timing, give guests cpus="1" then.
@@ -67,6 +68,7 @@ class XenHost:
         self.logs = LOG_ROOT / name
         self.logs.mkdir(parents=True, exist_ok=True)
         self.memory, self.dom0_memory, self.dom0_vcpus = memory, dom0_memory, dom0_vcpus
+        self.cpus = cpus
         self.pin_dom0, self.dom0_args, self.xen_args = pin_dom0, dom0_args, xen_args
         self.cpu, self.hardware, self.descriptors = cpu, list(hardware), list(descriptors)
         self.overlay = overlay
@@ -118,8 +120,9 @@ class XenHost:
                f"guest_loglvl=warning {XEN_SPECULATION} {self.xen_args}")
         dom0 = f"{tree.kernel} console=hvc0 rdinit=/init panic=-1 {FAST_BOOT} {self.dom0_args}"
         console = self.logs / "console.log"
-        return ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", self.cpu, "-smp", "2",
-                "-m", str(self.memory), "-nodefaults", "-nographic", "-no-reboot",
+        return ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", self.cpu,
+                "-smp", str(self.cpus), "-m", str(self.memory), "-nodefaults", "-nographic",
+                "-no-reboot",
                 "-chardev", f"file,id=console,path={console}", "-serial", "chardev:console",
                 "-chardev", f"socket,id=channel,fd={channel}",
                 "-device", "virtio-serial-pci,disable-legacy=on,iommu_platform=on",
