@@ -114,7 +114,6 @@ uint32_t operations_of(const Segment& segment) {
   return static_cast<uint32_t>((at + segment.len + page_bytes - 1) / page_bytes);
 }
 
-// One call, hypercall by hypercall.
 struct Call {
   Here& lab;
   Granters granters;
@@ -122,29 +121,31 @@ struct Call {
   uint32_t fails_at;  // the segment at which the call fails; or none
 };
 
-// Both ends of each copy are looked up and fetched first: the guest's pages come together then,
-// whichever way.
+// Both ends of each copy are looked up, and fetched, so many copies before: a guest's pages are
+// mostly neither in the cache nor in the TLB, and come together then.
+constexpr size_t fetched_ahead = 16;
+
 void copy_all(Granters& granters, std::span<Segment> segments) {
-  std::array<Copy, operations_per_hypercall> copies;
-  for (size_t i = 0; i < segments.size(); ++i) {
-    copies[i] = look_up(granters, segments[i]);
-    __builtin_prefetch(copies[i].source);
-    __builtin_prefetch(copies[i].dest, 1);
-  }
-  for (size_t i = 0; i < segments.size(); ++i) {
-    segments[i].status = copies[i].status;
-    if (copies[i].status == GNTST_okay)
-      netback::copy_bytes(copies[i].dest, copies[i].source, copies[i].bytes);
+  std::array<Copy, fetched_ahead> fetched;
+  for (size_t i = 0; i < segments.size() + fetched_ahead; ++i) {
+    Copy& copy = fetched[i % fetched_ahead];
+    if (i >= fetched_ahead) {
+      segments[i - fetched_ahead].status = copy.status;
+      if (copy.status == GNTST_okay) netback::copy_bytes(copy.dest, copy.source, copy.bytes);
+    }
+    if (i >= segments.size()) continue;
+    copy = look_up(granters, segments[i]);
+    __builtin_prefetch(copy.source);
+    __builtin_prefetch(copy.dest, 1);
   }
 }
 
-// Segments from number `first` on: how many were copied before one failed the call. Its status
-// still says okay.
-size_t copy_some(Call& call, std::span<Segment> segments, uint32_t first) {
+// How many segments were copied before one failed the call. Its status still says okay.
+size_t copy_some(Call& call, std::span<Segment> segments) {
   size_t count = 0;
   for (; count < segments.size(); ++count) {
     segments[count].status = GNTST_okay;
-    if (first + count == call.fails_at || crosses_page(segments[count])) break;
+    if (count == call.fails_at || crosses_page(segments[count])) break;
   }
   if (!call.operations_may_fail) {
     copy_all(call.granters, segments.first(count));
@@ -152,7 +153,7 @@ size_t copy_some(Call& call, std::span<Segment> segments, uint32_t first) {
   }
   for (uint32_t i = 0; i < count; ++i)
     if (segments[i].len > 0)  // no operation, no chance
-      segments[i].status = copy_under_faults(call.lab, call.granters, segments[i], first + i);
+      segments[i].status = copy_under_faults(call.lab, call.granters, segments[i], i);
   return count;
 }
 
@@ -167,16 +168,10 @@ extern "C" int xengnttab_grant_copy(xengnttab_handle* handle, uint32_t count,
                                    is_armed(*lab.machine, FaultKind::domain_dies),
             // A call that fails has copied some of it, and every status still says okay.
             .fails_at = strikes(*lab.machine, FaultKind::copy_call) ? count / 2 : UINT32_MAX};
-  uint32_t copied = 0, operations = 0;
-  bool good = true;
   ++lab.own_client().in_copies;
-  while (good && copied < count) {
-    const std::span some(segments + copied, std::min(count - copied, operations_per_hypercall));
-    const auto done = copy_some(call, some, copied);
-    good = done == some.size();
-    for (const Segment& segment : some.first(done)) operations += operations_of(segment);
-    copied += static_cast<uint32_t>(done);
-  }
+  const size_t copied = copy_some(call, {segments, count});
+  uint32_t operations = 0;
+  for (const Segment& segment : std::span(segments, copied)) operations += operations_of(segment);
   --lab.own_client().in_copies;
   const uint32_t hypercalls =
       (operations + operations_per_hypercall - 1) / operations_per_hypercall;
@@ -184,5 +179,5 @@ extern "C" int xengnttab_grant_copy(xengnttab_handle* handle, uint32_t count,
   lab.own_client().copy_operations += operations;
   lab.own_client().copy_hypercalls += hypercalls;
   charge(*lab.machine, {.hypercalls = hypercalls, .copies = operations});
-  return good ? 0 : fail(EINVAL);
+  return copied == count ? 0 : fail(EINVAL);
 }
