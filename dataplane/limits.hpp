@@ -93,8 +93,8 @@ inline constexpr uint32_t backlog_buffers_max = backlog_frames_max;
 // smaller ones for an attack and stop (i40e_rxtx.h I40E_MIN_TSO_MSS).
 inline constexpr uint32_t offloaded_segment_bytes_min = 256;
 inline constexpr uint32_t empty_turns_before_parking = 1000;
-// A worker with hot queues looks at so many parked ones so often: of a thousand at each within a
-// millisecond.
+// A worker with hot queues, or frames for guests, looks at so many parked ones so often: of a
+// thousand at each within a millisecond.
 inline constexpr uint32_t parked_looks_at_once = 16;
 inline constexpr uint32_t parked_look_interval_us = 15;
 inline constexpr uint32_t commands_per_turn = 8;

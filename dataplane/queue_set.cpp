@@ -39,7 +39,8 @@ void QueueSet::remove(GuestQueue& queue) {
 }
 
 void QueueSet::look_at_parked(uint64_t now) {
-  if (parked_.empty() || (!hot_.empty() && now - last_look_ < look_interval_)) return;
+  const bool has_others = !hot_.empty() || moved_;
+  if (parked_.empty() || (has_others && now - last_look_ < look_interval_)) return;
   last_look_ = now;
   const auto looks = std::min<size_t>(limits::parked_looks_at_once, parked_.size());
   for (size_t i = 0; i < looks; ++i) {

@@ -71,8 +71,10 @@ bool Worker::turn() {
   finish_drains(now);
   if (forwarded.relayed_bytes >= limits::relayed_bytes_min)
     relay_polls_until_ = rte_rdtsc() + limits::relay_poll_us * (rte_get_tsc_hz() / 1'000'000);
-  return forwarded.frames > 0 || transmitted || to_guest_.delivery_count > 0 ||
-         from_guest_.frame_count > 0;
+  const bool moved = forwarded.frames > 0 || transmitted || to_guest_.delivery_count > 0 ||
+                     from_guest_.frame_count > 0;
+  queues_.note_turn(moved);
+  return moved;
 }
 
 bool Worker::expects_work(uint64_t now) const {

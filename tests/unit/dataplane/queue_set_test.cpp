@@ -108,6 +108,19 @@ TEST_CASE("queue set: between two looks it takes its time, however many turns th
   CHECK(s.set.hot().size() == 16);
 }
 
+TEST_CASE("queue set: with nothing hot it takes its time too, while turns move frames") {
+  Set s(40);
+  s.park_all();
+  s.put(39);
+  s.set.note_turn(true);
+  s.look();
+  for (int turn = 0; turn < 100; ++turn) s.set.look_at_parked(s.now);
+  CHECK_FALSE(s.hot(39));
+  s.set.note_turn(false);
+  for (int turn = 0; turn < 2; ++turn) s.set.look_at_parked(s.now);
+  CHECK(s.hot(39));
+}
+
 TEST_CASE("queue set: with nothing hot every turn looks") {
   Set s(40);
   s.park_all();
