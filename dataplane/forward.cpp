@@ -105,6 +105,7 @@ class Forwarding {
   bool arrive_at_vif(const Crossing& crossing, std::span<rte_mbuf* const> row) {
     GuestQueue* owner = table_.queue_of_vif(crossing.vif, crossing.table);
     if (owner == nullptr || !elsewhere_.is_here(owner->worker)) return false;
+    note_relayed(row);
     to_vif(*owner, row);
     return true;
   }
@@ -198,10 +199,19 @@ class Forwarding {
   }
 
   void to_owner(GuestQueue& owner, std::span<rte_mbuf* const> row) {
-    if (&owner != sender(row[0])) return to_vif(owner, row);
+    if (&owner != sender(row[0])) {
+      note_relayed(row);
+      return to_vif(owner, row);
+    }
     GuestQueue& source = *table_.source(row[0]);
     for (rte_mbuf* frame : row)
       drop(frame, source.counters, QueueCounter::from_guest_drop_to_sender_frames);
+  }
+
+  // What is for one vif alone: of that a stream is.
+  void note_relayed(std::span<rte_mbuf* const> row) {
+    if (!from_vif(row[0])) return;
+    for (const rte_mbuf* frame : row) relayed_bytes_ += frame->pkt_len;
   }
 
   // Broadcast and multicast: the port and all other vifs; but a group's frames only those that take
@@ -293,8 +303,6 @@ class Forwarding {
   // Rows that go to one queue are short when flows take turns, and long when one flow streams.
   void to_vif(GuestQueue& first, std::span<rte_mbuf* const> row) {
     charge_sender(row[0], row.size());
-    if (from_vif(row[0]))
-      for (const rte_mbuf* frame : row) relayed_bytes_ += frame->pkt_len;
     if (!elsewhere_.is_here(first.worker)) [[unlikely]]
       return elsewhere_.to_vif(first, row);
     if (first.siblings.size() <= 1) [[likely]]

@@ -13,7 +13,7 @@ namespace netback {
 
 struct Forwarded {
   uint64_t frames = 0;
-  uint64_t relayed_bytes = 0;  // from guests to guests here, for each of those that gets a frame
+  uint64_t relayed_bytes = 0;  // of frames from a guest for one other guest
 
   Forwarded& operator+=(const Forwarded& more) {
     frames += more.frames;
