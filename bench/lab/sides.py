@@ -116,6 +116,7 @@ class TestPmd:
     """A dpdk-testpmd that takes commands."""
 
     def __init__(self, prefix, main_cpu, forward_cpu, vdevs, *options):
+        self.prefix = prefix
         self.words = ["dpdk-testpmd", "--no-pci", f"--file-prefix={prefix}", "-m", "256",
                       "--single-file-segments", "--lcores", f"0@{main_cpu},1@{forward_cpu}",
                       *(f"--vdev={vdev}" for vdev in vdevs), "--", "-i", "--burst=32", *options]
@@ -144,6 +145,9 @@ class TestPmd:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        # testpmd leaves its pages for whoever would attach to it; the machine would miss them.
+        for left in pathlib.Path("/dev/hugepages").glob(f"{self.prefix}map_*"):
+            left.unlink()
 
 
 class VhostUser:

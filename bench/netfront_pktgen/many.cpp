@@ -74,7 +74,10 @@ nlohmann::json run_queues(const Frontends& frontends, const TrafficOptions& opti
     for (const auto& traffic : traffics) moved |= traffic->step();
     if (!moved && options.events) frontends.front()->wait(until_due(traffics));
   }
-  for (const auto& traffic : traffics) traffic->wait_for_answers();
+  for (const auto& traffic : traffics) {
+    traffic->receive_rest();
+    traffic->wait_for_answers();
+  }
   return results_of(traffics, kind);
 }
 
@@ -90,6 +93,7 @@ nlohmann::json hold(GuestDevices& devices, const Frontends& frontends,
     for (const auto& frontend : frontends)
       for (const auto& queue : frontend->queues()) look |= queue->ask_events();
   }
+  for (const auto& traffic : traffics) traffic->receive_rest();
   return results_of(traffics, "vifs");
 }
 

@@ -240,6 +240,13 @@ void Traffic::receive() {
     leaves = false;
     ask_for_groups(XEN_NETIF_EXTRA_TYPE_MCAST_DEL);
   }
+  receive_rest();
+}
+
+// No more than a ring holds: where frames keep coming there is always a rest.
+void Traffic::receive_rest() {
+  uint32_t slots = 0;
+  while (stopped_ && slots < netif::ring_slots && receive_some()) slots += options_.burst;
 }
 
 void Traffic::both() {
@@ -253,6 +260,7 @@ void Traffic::both() {
       pause(until_due());
     }
   }
+  receive_rest();
   wait_for_answers();
 }
 

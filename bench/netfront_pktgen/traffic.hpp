@@ -77,6 +77,8 @@ class Traffic {
   // How long who waits for events may sleep before it sends again.
   std::chrono::nanoseconds until_due() const;
   bool receive_some();  // false: nothing was there
+  // Who was stopped: what had come by then, however long it had not been given a CPU.
+  void receive_rest();
   // What was sent is answered, or is not after 5 s. Then the result may be asked for.
   void wait_for_answers();
   nlohmann::json result() const;

@@ -101,6 +101,30 @@ def guest_to_guest(lab):
         lab.note(f"{size} bytes: {received['received']} received, {drops} dropped by name")
 
 
+@scenario("who is stopped late has received all that had come by then")
+def stopped_late(lab):
+    vifs = 4
+    macs = [f"00:16:3e:00:00:{number:02x}" for number in range(0x10, 0x10 + vifs)]
+    lab.create("g1", G1)
+    lab.create("g2")
+    lab.tool("vif", "add", "g2", "--count", vifs, f"mac={macs[0]}")
+    for words in (("--vifs", vifs, "receive"), ("--vifs", vifs, "hold"), ("receive",),
+                  ("--count", 1, "both", "--linger", "--to", NOBODY)):
+        to = macs if "--vifs" in words else macs[:1]
+        before = lab.count("g2", "to_guest_frames")
+        receiver = lab.pktgen("g2", "--numbered", *words)
+        receiver.send_signal(signal.SIGSTOP)
+        count = len(to) * RING_SLOTS // 2
+        sent = lab.result(lab.pktgen("g1", "--numbered", "--count", count, "send", "--rate",
+                                     20_000, "--to", ",".join(to)))
+        until(lambda: lab.count("g2", "to_guest_frames") - before == count, "the last frames")
+        receiver.send_signal(signal.SIGTERM)
+        receiver.send_signal(signal.SIGCONT)
+        found = lab.result(receiver)
+        assert sent["faults"] == found["faults"] == 0, (words, sent, found)
+        assert found["received"] == count, (words, found)
+
+
 @scenario("guests that send and receive at once, to each other and to the port by turns")
 def both_at_once(lab):
     two_guests(lab)
