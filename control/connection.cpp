@@ -64,11 +64,11 @@ Status Connection::open_queue(Grants& grants, EventChannels& events, const Vif& 
   lent.queue.reset(new GuestQueue{
       .vif = vif.index,
       .domain = vif.domain,
+      .number = number,
+      .worker = vif.worker,
       .from_guest_port = from_port,
       .to_guest_port = split ? lent.to_guest_port.port() : from_port,
       .multicast = &multicast_,
-      .number = number,
-      .worker = vif.worker,
       .from_guest = std::move(from_guest).value(),
       .to_guest = std::move(to_guest).value(),
       .settings = &settings_,

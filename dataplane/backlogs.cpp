@@ -13,21 +13,6 @@ void join_or_drop(GuestQueue& queue, rte_mbuf* frame, QueueCounter verdict) {
   queue.backlog.push(frame);
 }
 
-// None takes it with a VLAN tag, as none takes a blank checksum there (to_guest/copy).
-bool takes_segmented(const VifSettings& settings, const rte_mbuf* frame) {
-  if (vlan_tagged(frame)) return false;
-  return RTE_ETH_IS_IPV4_HDR(frame->packet_type) ? settings.takes_gso_tcpv4
-                                                 : settings.takes_gso_tcpv6;
-}
-
-// Without feature-sg the guest takes one slot a frame: a page.
-bool too_long(const GuestQueue& queue, const rte_mbuf* frame) {
-  const VifSettings& settings = *queue.settings;
-  if (!settings.takes_chains && wire_bytes(frame) > netif::page_bytes - xdp_headroom(queue))
-    return true;
-  return longer_than(frame, settings.frame_bytes_max);
-}
-
 // What one queue of several may hold of what its vif may: of one half each has its part, so that
 // a queue that nobody empties leaves the others some; the other half is for who needs more.
 uint32_t queue_part(const GuestQueue& queue, uint32_t vif_max, uint32_t (Backlog::*held)() const) {
@@ -42,6 +27,19 @@ uint32_t queue_part(const GuestQueue& queue, uint32_t vif_max, uint32_t (Backlog
 }
 
 }  // namespace
+
+bool takes_segmented(const VifSettings& settings, const rte_mbuf* frame) {
+  if (vlan_tagged(frame)) return false;
+  return RTE_ETH_IS_IPV4_HDR(frame->packet_type) ? settings.takes_gso_tcpv4
+                                                 : settings.takes_gso_tcpv6;
+}
+
+bool too_long(const GuestQueue& queue, const rte_mbuf* frame) {
+  const VifSettings& settings = *queue.settings;
+  if (!settings.takes_chains && wire_bytes(frame) > netif::page_bytes - xdp_headroom(queue))
+    return true;
+  return longer_than(frame, settings.frame_bytes_max);
+}
 
 uint32_t Backlogs::join(GuestQueue& queue, std::span<rte_mbuf* const> row) {
   uint32_t segments = 0;

@@ -9,6 +9,13 @@
 
 namespace netback {
 
+// Whether the guest takes a frame that stands for several as it is. None takes it with a VLAN tag,
+// as none takes a blank checksum there (to_guest/copy).
+bool takes_segmented(const VifSettings& settings, const rte_mbuf* frame);
+// Whether the frame is longer than the guest takes. Without feature-sg it takes one slot a frame: a
+// page.
+bool too_long(const GuestQueue& queue, const rte_mbuf* frame);
+
 // Of one turn.
 class Backlogs {
  public:

@@ -18,6 +18,7 @@ namespace netback {
   X(from_guest_slots, "request slots taken")                                                       \
   X(from_guest_extra_slots, "of these, extra-info slots")                                          \
   X(from_guest_gso_frames, "of those frames, such as stand for several (GSO)")                     \
+  X(from_guest_direct_frames, "of those frames, such as went from the guest's pages to another's") \
   X(from_guest_hashed_frames, "of those frames, such as had a hash of the guest's with them")      \
   X(from_guest_gso_checksum_fixups, "GSO frames whose checksum was not said to be blank")          \
   X(from_guest_copy_calls, "grant-copy calls that carried slots of this queue")                    \

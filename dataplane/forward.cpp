@@ -9,6 +9,7 @@
 
 #include "dataplane/backlogs.hpp"
 #include "dataplane/departures.hpp"
+#include "dataplane/direct.hpp"
 #include "dataplane/offload.hpp"
 #include "dataplane/queue_choice.hpp"
 #include "dataplane/segment.hpp"
@@ -81,8 +82,9 @@ class Forwarding {
     }
     if (!segment->unfiltered.empty())
       for (rte_mbuf* frame : row) show(segment->unfiltered, frame, owner);
-    if (owner != nullptr) return to_owner(*owner, row);
-    to_port(*segment->port, row);
+    if (owner == nullptr) return to_port(*segment->port, row);
+    if (segment->unfiltered.empty()) note_stream(*owner, row);
+    to_owner(*owner, row);
   }
 
   // Frames from another worker, all on the way of the first one.
@@ -212,6 +214,20 @@ class Forwarding {
   void note_relayed(std::span<rte_mbuf* const> row) {
     if (!from_vif(row[0])) return;
     for (const rte_mbuf* frame : row) relayed_bytes_ += frame->pkt_len;
+  }
+
+  // Whether the next ones may go directly (direct).
+  void note_stream(GuestQueue& owner, std::span<rte_mbuf* const> row) {
+    const auto large = std::ranges::find_if(row, segmented);
+    if (large == row.end() || !from_vif(row[0])) [[likely]]
+      return;
+    GuestQueue& source = *table_.source(row[0]);
+    if (source.direct_after > 0) {
+      --source.direct_after;
+      return;
+    }
+    source.streams_to_guest = elsewhere_.is_here(owner.worker) &&
+                              may_go_directly(source, choose_queue(owner, *large), *large);
   }
 
   // Broadcast and multicast: the port and all other vifs; but a group's frames only those that take

@@ -100,11 +100,11 @@ struct GuestQueue {
   // Constant while attached.
   uint16_t vif;  // index of the vif in this process, below limits::vifs_max
   uint16_t domain;
+  uint16_t number = 0;            // among the vif's queues, below limits::vif_queues_max
+  uint16_t worker = 0;            // whose it is, below limits::workers_max
   evtchn_port_t from_guest_port;  // our ends; one and the same without split event channels
   evtchn_port_t to_guest_port;
   MulticastGroups* multicast = nullptr;  // of its vif, all queues together; null: not offered
-  uint16_t number = 0;                   // among the vif's queues, below limits::vif_queues_max
-  uint16_t worker = 0;                   // whose it is, below limits::workers_max
   // All queues of the vif, by number, this one included; empty: it is the only one.
   std::span<GuestQueue* const> siblings = {};
 
@@ -135,6 +135,14 @@ struct GuestQueue {
   bool draining = false;       // until its backlog is gone; then it is detached
   bool placed = false;         // the table in use has its vif
   bool held = false;           // its requests wait for the vif's rate
+  // The last of its frames that stand for several could have gone straight to a guest (direct).
+  bool streams_to_guest = false;
+  uint8_t direct_after = 0;  // so many more are not tried: one that was tried failed
+
+  // Control writes, the worker reads: bytes left free in each of the guest's pages.
+  std::atomic<uint16_t> xdp_headroom = 0;
+  // The worker writes, anyone reads.
+  std::atomic<bool> stalled = false;
 
   // Whether frames of the guest are taken: each has somewhere to go then.
   bool takes_frames() const { return placed && !draining && !quarantined; }
@@ -142,12 +150,9 @@ struct GuestQueue {
   // Control writes, the worker reads. The vif's, which outlive the queue; null: unlimited.
   std::atomic<RateBudget*> from_guest_rate = nullptr;
   std::atomic<RateBudget*> to_guest_rate = nullptr;
-  // Control writes, the worker reads: bytes left free in each of the guest's pages.
-  std::atomic<uint16_t> xdp_headroom = 0;
 
   // The worker writes, anyone reads.
   QueueCounters counters = {};
-  std::atomic<bool> stalled = false;
 
   // All other workers write, anyone reads: drops that they had to make. Part of each total.
   QueueCounters elsewhere = {};

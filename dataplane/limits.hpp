@@ -48,6 +48,10 @@ inline constexpr uint32_t held_answers_max = 64;
 // few such frames be unanswered (Linux's TSQ: two, or what a millisecond sends).
 inline constexpr uint32_t large_frame_slots = 4;
 
+// Of a guest whose frame could not go straight to another, for what it is or as a copy failed, so
+// many more such frames are not tried: each costs a call more then (direct).
+inline constexpr uint8_t frames_after_failed_direct = 255;
+
 // One turn, to guests.
 inline constexpr uint32_t vif_to_guest_slots_max = 128;  // of all its queues
 inline constexpr uint32_t turn_to_guest_slots_max = 256;

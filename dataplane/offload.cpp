@@ -124,6 +124,7 @@ void blank_checksum(rte_mbuf* frame) {
 
 bool mark_segmented(rte_mbuf* frame, bool ipv4, uint16_t segment_bytes) {
   NETBACK_CHECK(rte_mbuf_refcnt_read(frame) == 1);
+  frame->ol_flags &= ~uint64_t{RTE_MBUF_F_RX_LRO};
   if (find_headers(frame) == 0 || !is_tcp(frame) || is_ipv4(frame) != ipv4) return false;
   const uint32_t headers = header_bytes(frame);
   if (frame->l4_len < sizeof(rte_tcp_hdr) || headers > frame->data_len) return false;
@@ -134,6 +135,15 @@ bool mark_segmented(rte_mbuf* frame, bool ipv4, uint16_t segment_bytes) {
   frame->ol_flags |= RTE_MBUF_F_RX_LRO;
   frame->tso_segsz = segment_bytes;
   return true;
+}
+
+bool headers_within(const rte_mbuf& frame, uint16_t bytes) {
+  rte_mbuf head = frame;
+  head.next = nullptr;
+  head.nb_segs = 1;
+  head.data_len = bytes;
+  head.pkt_len = bytes;
+  return find_headers(&head) != 0 && is_tcp(&head) && header_bytes(&head) <= bytes;
 }
 
 uint32_t segment_count(const rte_mbuf* frame) {

@@ -31,6 +31,10 @@ void blank_checksum(rte_mbuf* frame);
 // headers, not whole ones, no payload, or more than IP's length can say. The frame is ours alone.
 bool mark_segmented(rte_mbuf* frame, bool ipv4, uint16_t segment_bytes);
 
+// Whether the headers of a TCP frame, L2 to L4, end within its first `bytes` bytes. No others are
+// read, and nothing is noted in the frame.
+bool headers_within(const rte_mbuf& frame, uint16_t bytes);
+
 // Frames that a segmented frame stands for.
 uint32_t segment_count(const rte_mbuf* frame);
 

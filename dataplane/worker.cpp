@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "dataplane/direct.hpp"
 #include "dataplane/forward.hpp"
 #include "dataplane/from_guest/collect.hpp"
 #include "dataplane/from_guest/decode.hpp"
@@ -54,11 +55,13 @@ bool Worker::turn() {
   from_guest::limit(from_guest_);
   if (!from_guest::fetch(from_guest_, pool_, grants_, counters_))
     counters_.add(WorkerCounter::worker_pool_empty_turns);
+  Forwarded forwarded = deliver_directly(
+      from_guest_, {*table_, to_guest_, backlogged_, grants_, events_, counters_, now});
   from_guest::inspect(from_guest_, frames_);
   from_guest::respond(from_guest_, holding_, events_);
 
   port::accept(ports_, frames_, pool_);
-  Forwarded forwarded = forward(*table_, frames_, pool_, backlogged_, now, crossing_);
+  forwarded += forward(*table_, frames_, pool_, backlogged_, now, crossing_);
   if (crossing_ != nullptr)
     forwarded += forward_crossed(*table_, *crossing_, pool_, backlogged_, now, counters_);
   const bool transmitted = port::transmit(ports_, *table_, pool_, now, stream_until(now));

@@ -44,6 +44,7 @@ struct GuestFrame {
   uint16_t bytes;       // of the whole frame
   uint16_t gso_bytes;   // payload of one segment
   uint8_t flags;        // NETTXF_* of the first slot
+  bool in_part;         // fetch took its first slot alone; fetch, direct
   // from_guest_frames: a frame on its way. from_guest_multicast_answered: no frame but a request to
   // amend the vif's groups, which is done, or refused, as it is answered. Everything else: the
   // named drop.

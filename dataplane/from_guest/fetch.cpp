@@ -35,7 +35,7 @@ struct Buffers {
   }
 };
 
-// Where the next bytes of a chain go.
+// Where the next bytes of a chain go; `at` of the whole chain to begin with.
 struct ChainCursor {
   rte_mbuf* buffer;
   uint32_t at = 0;
@@ -43,9 +43,9 @@ struct ChainCursor {
   // Plans `bytes` bytes of a slot; false when the guest's side is out of bounds.
   bool add(CopyPlan& plan, uint32_t reference, uint32_t offset, uint32_t bytes) {
     while (bytes > 0) {
-      if (at == buffer->data_len) {
+      while (at >= buffer->data_len) {
+        at -= buffer->data_len;
         buffer = buffer->next;
-        at = 0;
       }
       const uint32_t here = std::min(bytes, uint32_t{buffer->data_len} - at);
       if (!plan.add(reference, offset, rte_pktmbuf_mtod_offset(buffer, uint8_t*, at), here))
@@ -58,18 +58,40 @@ struct ChainCursor {
   }
 };
 
-void plan_frame(FromGuestBatch& batch, GuestFrame& frame, rte_mbuf* chain) {
+// The first slot, or all that are behind it.
+enum class Part { first_slot, rest };
+
+// Adds to the frame's copies, which are the plan's last.
+void plan_part(FromGuestBatch& batch, GuestFrame& frame, rte_mbuf* chain, Part part) {
   const FromGuestSlot* slots = &batch.slots[frame.first_slot];
-  frame.first_copy = static_cast<uint16_t>(batch.copies.count());
-  ChainCursor cursor{chain};
   const auto& first = slots[0].request;
-  bool planned = cursor.add(batch.copies, first.gref, first.offset, first_slot_bytes(batch, frame));
-  for (uint32_t i = 1 + frame.extra_count; i < frame.slot_count && planned; ++i) {
-    const auto& slot = slots[i].request;
-    planned = cursor.add(batch.copies, slot.gref, slot.offset, slot.size);
+  const uint32_t first_bytes = first_slot_bytes(batch, frame);
+  bool planned = true;
+  if (part == Part::first_slot) {
+    ChainCursor cursor{chain};
+    planned = cursor.add(batch.copies, first.gref, first.offset, first_bytes);
+  } else {
+    ChainCursor cursor{chain, first_bytes};
+    for (uint32_t i = 1 + frame.extra_count; i < frame.slot_count && planned; ++i) {
+      const auto& slot = slots[i].request;
+      planned = cursor.add(batch.copies, slot.gref, slot.offset, slot.size);
+    }
   }
   NETBACK_CHECK(planned);  // decode checked the bounds, and the plan has room for a full batch
   frame.copy_count = static_cast<uint8_t>(batch.copies.count() - frame.first_copy);
+}
+
+void plan_frame(FromGuestBatch& batch, GuestFrame& frame, rte_mbuf* chain) {
+  frame.first_copy = static_cast<uint16_t>(batch.copies.count());
+  plan_part(batch, frame, chain, Part::first_slot);
+  if (!frame.in_part) plan_part(batch, frame, chain, Part::rest);
+}
+
+// One of a stream's: behind its first slot are pages with nothing but payload.
+bool may_go_directly(const FromGuestBatch& batch, const GuestFrame& frame, const rte_mbuf* chain) {
+  return frame.gso() && frame.extra_count == 1 &&
+         frame.slot_count - frame.extra_count >= int{limits::large_frame_slots} &&
+         first_slot_bytes(batch, frame) <= chain->data_len;
 }
 
 // Most frames are one slot that fits one buffer.
@@ -99,6 +121,8 @@ uint32_t plan_run(FromGuestBatch& batch, SlotRun& run, Buffers& buffers) {
   const uint16_t source = source_of_vif(run.queue->vif, run.queue->number);
   const uint32_t staged_before = batch.copies.staged();
   uint32_t taken_slots = 0, copied_slots = 0;
+  // Only what comes first may: it would overtake the frames before it.
+  bool directly = run.queue->streams_to_guest && run.queue->staging == nullptr;
   for (uint32_t f = run.first_frame; f < uint32_t{run.first_frame} + run.frame_count; ++f) {
     GuestFrame& frame = batch.frames[f];
     taken_slots += frame.slot_count;
@@ -106,11 +130,15 @@ uint32_t plan_run(FromGuestBatch& batch, SlotRun& run, Buffers& buffers) {
     if (is_short(frame)) [[likely]] {
       batch.mbufs[f] = *buffers.next_short++;
       plan_short(batch, frame, batch.mbufs[f], source);
+      directly = false;
     } else {
       batch.mbufs[f] = buffers.frame_of(batch, frame, source);
+      directly = directly && may_go_directly(batch, frame, batch.mbufs[f]);
+      frame.in_part = directly;
       plan_frame(batch, frame, batch.mbufs[f]);
     }
-    if (frame.copy_count > 0) copied_slots += frame.slot_count - frame.extra_count;
+    if (frame.copy_count > 0)
+      copied_slots += frame.in_part ? 1u : frame.slot_count - uint32_t{frame.extra_count};
   }
   run.taken_slots = static_cast<uint16_t>(taken_slots);
   run.grant_copied = copied_slots > 0;
@@ -163,15 +191,18 @@ uint32_t shorten_to(FromGuestBatch& batch, const Buffers& taken, uint32_t buffer
   return buffers;
 }
 
+void drop_if_failed(FromGuestBatch& batch, uint32_t f) {
+  GuestFrame& frame = batch.frames[f];
+  if (!frame.good() || batch.copies.ok(frame.first_copy, frame.copy_count)) return;
+  frame.verdict = QueueCounter::from_guest_drop_copy_failed_frames;
+  rte_pktmbuf_free(batch.mbufs[f]);
+}
+
 void drop_failed(FromGuestBatch& batch) {
   for (uint32_t r = 0; r < batch.run_count; ++r) {
     const SlotRun& run = batch.runs[r];
-    for (uint32_t f = run.first_frame; f < uint32_t{run.first_frame} + run.frame_count; ++f) {
-      GuestFrame& frame = batch.frames[f];
-      if (!frame.good() || batch.copies.ok(frame.first_copy, frame.copy_count)) continue;
-      frame.verdict = QueueCounter::from_guest_drop_copy_failed_frames;
-      rte_pktmbuf_free(batch.mbufs[f]);
-    }
+    for (uint32_t f = run.first_frame; f < uint32_t{run.first_frame} + run.frame_count; ++f)
+      drop_if_failed(batch, f);
   }
 }
 
@@ -208,6 +239,31 @@ bool fetch(FromGuestBatch& batch, FramePool& pool, Grants& grants, WorkerCounter
   if (calls > 0) count_copies(batch, calls, copied_slots, counters);
   if (!batch.copies.all_ok()) drop_failed(batch);
   return enough;
+}
+
+void fetch_rest(FromGuestBatch& batch, const SlotRun& run, uint32_t first, Grants& grants,
+                WorkerCounters& counters) {
+  const uint32_t end = run.first_frame + run.frame_count;
+  const auto waits = [&](uint32_t f) { return batch.frames[f].good() && batch.frames[f].in_part; };
+  batch.copies.clear();
+  batch.copies.begin_vif(run.queue->domain);
+  uint32_t slots = 0;
+  for (uint32_t f = first; f < end; ++f) {
+    if (!waits(f)) continue;
+    batch.frames[f].first_copy = static_cast<uint16_t>(batch.copies.count());
+    plan_part(batch, batch.frames[f], batch.mbufs[f], Part::rest);
+    slots += batch.frames[f].slot_count - batch.frames[f].extra_count - 1u;
+  }
+  const uint32_t calls = batch.copies.run(grants);
+  counters.add(WorkerCounter::worker_from_guest_copy_calls, calls);
+  counters.add(WorkerCounter::worker_from_guest_copy_slots, slots);
+  run.queue->counters.add(QueueCounter::from_guest_copy_calls, calls);
+  run.queue->counters.add(QueueCounter::from_guest_copy_slots, slots);
+  for (uint32_t f = first; f < end; ++f) {
+    if (!waits(f)) continue;
+    batch.frames[f].in_part = false;
+    drop_if_failed(batch, f);
+  }
 }
 
 }  // namespace netback::from_guest

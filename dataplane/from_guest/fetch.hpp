@@ -9,6 +9,13 @@ namespace netback::from_guest {
 // everything in one grant-copy call. Fills mbufs, runs[].taken_slots, frames[].first_copy and
 // copy_count; gives frames whose copy failed their drop. When buffers run out, the frames they are
 // missing for are not taken and stay in their rings (runs[].frame_count shrinks): false.
+//
+// Of the first frames of a run that may go straight to another guest (direct) it brings the first
+// slot alone and says so (frames[].in_part).
 bool fetch(FromGuestBatch& batch, FramePool& pool, Grants& grants, WorkerCounters& counters);
+
+// Brings what fetch left of such frames of the run, from frame `first` on.
+void fetch_rest(FromGuestBatch& batch, const SlotRun& run, uint32_t first, Grants& grants,
+                WorkerCounters& counters);
 
 }  // namespace netback::from_guest

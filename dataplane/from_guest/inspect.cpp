@@ -42,16 +42,6 @@ QueueCounter inspect_headers(rte_mbuf* mbuf, const GuestFrame& frame, const VifS
   return QueueCounter::from_guest_frames;
 }
 
-// The addresses come last: only now a frame that stands for several says how long it is.
-QueueCounter inspect_frame(rte_mbuf* mbuf, const GuestFrame& frame, const VifSettings& settings) {
-  const QueueCounter verdict = inspect_headers(mbuf, frame, settings);
-  if (settings.addresses == nullptr) [[likely]]
-    return verdict;
-  if (verdict == QueueCounter::from_guest_frames && !settings.addresses->allow(mbuf))
-    return QueueCounter::from_guest_drop_source_ip_frames;
-  return verdict;
-}
-
 // The sender's hash goes with the frame (frame.hpp). False: there is none, or of no algorithm or
 // kind of hash that there is, which is no fault of the frame.
 bool note_hash(rte_mbuf* mbuf, std::span<const FromGuestSlot> extras) {
@@ -73,6 +63,16 @@ bool note_hash(rte_mbuf* mbuf, std::span<const FromGuestSlot> extras) {
 
 }  // namespace
 
+// The addresses come last: only now a frame that stands for several says how long it is.
+QueueCounter inspect_frame(rte_mbuf* mbuf, const GuestFrame& frame, const VifSettings& settings) {
+  const QueueCounter verdict = inspect_headers(mbuf, frame, settings);
+  if (settings.addresses == nullptr) [[likely]]
+    return verdict;
+  if (verdict == QueueCounter::from_guest_frames && !settings.addresses->allow(mbuf))
+    return QueueCounter::from_guest_drop_source_ip_frames;
+  return verdict;
+}
+
 void inspect(FromGuestBatch& batch, FrameBatch& frames) {
   for (uint32_t r = 0; r < batch.run_count; ++r) {
     const SlotRun& run = batch.runs[r];
@@ -81,19 +81,22 @@ void inspect(FromGuestBatch& batch, FrameBatch& frames) {
     for (uint32_t f = run.first_frame; f < uint32_t{run.first_frame} + run.frame_count; ++f) {
       GuestFrame& frame = batch.frames[f];
       if (!frame.good()) continue;
-      rte_mbuf* mbuf = batch.mbufs[f];
-      frame.verdict = inspect_frame(mbuf, frame, *run.queue->settings);
-      if (!frame.good()) {
-        rte_pktmbuf_free(mbuf);
-        continue;
+      if (rte_mbuf* const mbuf = batch.mbufs[f]; mbuf != nullptr) [[likely]] {
+        frame.verdict = inspect_frame(mbuf, frame, *run.queue->settings);
+        if (!frame.good()) {
+          rte_pktmbuf_free(mbuf);
+          continue;
+        }
+        const FromGuestSlot* extras = &batch.slots[frame.first_slot + 1u];
+        if (frame.extra_count > 0) [[unlikely]]
+          hashed_frames += note_hash(mbuf, {extras, frame.extra_count});
+        NETBACK_CHECK(!frame.in_part);  // behind its first slot is what was there before
+        frames.push(mbuf);
+        if (vlan != 0) [[unlikely]]
+          push_vlan(mbuf, vlan);
       }
-      if (frame.extra_count > 0) [[unlikely]]
-        hashed_frames += note_hash(mbuf, {&batch.slots[frame.first_slot + 1u], frame.extra_count});
-      frames.push(mbuf);
       ++good_frames;
-      good_bytes += mbuf->pkt_len;
-      if (vlan != 0) [[unlikely]]
-        push_vlan(mbuf, vlan);
+      good_bytes += frame.bytes;
       gso_frames += frame.gso();
       fixups += frame.gso() && !(frame.flags & NETTXF_csum_blank);
     }

@@ -58,13 +58,9 @@ void plan_delivery(ToGuestBatch& batch, Delivery& delivery) {
   delivery.copy_count = static_cast<uint16_t>(batch.copies.count() - delivery.first_copy);
 }
 
-// A guest that does not fill in checksums gets them filled in. Behind a VLAN tag none does: Linux's
-// netfront looks for no headers there and drops what is not complete (checksum_setup).
+// A guest that does not fill in checksums gets them filled in.
 void settle_checksum(rte_mbuf* frame, const VifSettings& settings) {
-  if (!checksum_blank(frame)) return;
-  const bool ipv4 = RTE_ETH_IS_IPV4_HDR(frame->packet_type);
-  const bool takes_blank = ipv4 ? settings.takes_blank_ipv4 : settings.takes_blank_ipv6;
-  if (!takes_blank || vlan_tagged(frame)) complete_checksum(frame);
+  if (checksum_blank(frame) && !takes_blank(settings, frame)) complete_checksum(frame);
 }
 
 // The most copies a frame can take: a cut at the end of each slot, each piece, each local page.
@@ -74,33 +70,18 @@ uint32_t copies_for(const rte_mbuf* frame, uint32_t slots) {
 
 // Adds a delivery for each frame of the backlog from number `frame` on for which there are slots
 // and, with the worst of cuts, room; the number of slots that they take.
-uint32_t choose_frames(GuestQueue& queue, uint32_t frame, uint16_t headroom, uint32_t slots_max,
-                       ToGuestBatch& batch) {
+uint32_t choose_frames(GuestQueue& queue, uint32_t frame, uint32_t slots_max, ToGuestBatch& batch) {
   uint32_t room = batch.copies.room(), taken = 0;
   for (; frame < queue.backlog.count(); ++frame) {
     rte_mbuf* mbuf = queue.backlog.at(frame);
-    const auto hash = hash_for(queue, mbuf);
-    const uint32_t aligned_slots = aligned_slots_for(mbuf, hash.has_value(), headroom);
-    const bool aligned = aligned_slots > 0 && taken + aligned_slots <= slots_max &&
-                         queue.staging == nullptr;  // whose copies cost no operation
-    const uint32_t slots = aligned ? aligned_slots : slots_for(mbuf, hash.has_value(), headroom);
-    const uint32_t copies = copies_for(mbuf, slots);
-    if (taken + slots > slots_max || copies > room) break;
+    Delivery delivery = delivery_of(queue, mbuf, slots_max - taken);
+    const uint32_t copies = copies_for(mbuf, delivery.slot_count);
+    if (taken + delivery.slot_count > slots_max || copies > room) break;
     settle_checksum(mbuf, *queue.settings);
-    batch.deliveries[batch.delivery_count++] = {
-        .queue = &queue,
-        .frame = mbuf,
-        .first_slot = static_cast<uint16_t>(batch.slot_count + taken),
-        .slot_count = static_cast<uint16_t>(slots),
-        .first_copy = 0,
-        .copy_count = 0,
-        .headroom = headroom,
-        .bad_reference = false,
-        .aligned = aligned,
-        .hash_type = hash ? hash->type : Delivery::no_hash,
-        .hash_value = hash ? hash->value : 0};
+    delivery.first_slot = static_cast<uint16_t>(batch.slot_count + taken);
+    batch.deliveries[batch.delivery_count++] = delivery;
     room -= copies;
-    taken += slots;
+    taken += delivery.slot_count;
   }
   return taken;
 }
@@ -112,10 +93,8 @@ uint32_t plan_queue(GuestQueue& queue, uint32_t share, uint32_t posted, ToGuestB
   const uint32_t slots_max =
       std::min({posted, share, limits::turn_to_guest_slots_max - batch.slot_count});
   const uint32_t first = batch.delivery_count;
-  const uint16_t headroom = xdp_headroom(queue);  // the same for the whole turn
   uint32_t taken = 0, next = first;
-  while (const uint32_t slots =
-             choose_frames(queue, next - first, headroom, slots_max - taken, batch)) {
+  while (const uint32_t slots = choose_frames(queue, next - first, slots_max - taken, batch)) {
     queue.to_guest.copy_out(taken, std::span(&batch.slots[batch.slot_count], slots));
     batch.slot_count += slots;
     taken += slots;
@@ -152,8 +131,34 @@ void plan_vif(GuestQueue& first, ToGuestBatch& batch) {
   } while (queue != &first && share > 0);
 }
 
-// Of deliveries that the hypervisor had a part in.
-void count_copies(ToGuestBatch& batch, uint32_t calls, WorkerCounters& counters) {
+}  // namespace
+
+Delivery delivery_of(GuestQueue& queue, rte_mbuf* frame, uint32_t slots_max) {
+  const uint16_t headroom = xdp_headroom(queue);
+  const auto hash = hash_for(queue, frame);
+  const uint32_t aligned_slots = aligned_slots_for(frame, hash.has_value(), headroom);
+  const bool aligned = aligned_slots > 0 && aligned_slots <= slots_max &&
+                       queue.staging == nullptr;  // whose copies cost no operation
+  const uint32_t slots = aligned ? aligned_slots : slots_for(frame, hash.has_value(), headroom);
+  return {.queue = &queue,
+          .frame = frame,
+          .first_slot = 0,
+          .slot_count = static_cast<uint16_t>(slots),
+          .first_copy = 0,
+          .copy_count = 0,
+          .headroom = headroom,
+          .bad_reference = false,
+          .aligned = aligned,
+          .hash_type = hash ? hash->type : Delivery::no_hash,
+          .hash_value = hash ? hash->value : 0};
+}
+
+bool takes_blank(const VifSettings& settings, const rte_mbuf* frame) {
+  const bool ipv4 = RTE_ETH_IS_IPV4_HDR(frame->packet_type);
+  return (ipv4 ? settings.takes_blank_ipv4 : settings.takes_blank_ipv6) && !vlan_tagged(frame);
+}
+
+void count_copies(const ToGuestBatch& batch, uint32_t calls, WorkerCounters& counters) {
   uint32_t slots = 0;
   for (uint32_t d = 0; d < batch.delivery_count; ++d)
     if (batch.deliveries[d].copy_count > 0) slots += batch.deliveries[d].slot_count;
@@ -168,8 +173,6 @@ void count_copies(ToGuestBatch& batch, uint32_t calls, WorkerCounters& counters)
     queue->counters.add(QueueCounter::to_guest_copy_slots, slots);
   }
 }
-
-}  // namespace
 
 void copy(Backlogged& backlogged, ToGuestBatch& batch, Grants& grants, WorkerCounters& counters) {
   batch.clear();

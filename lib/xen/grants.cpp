@@ -78,6 +78,26 @@ bool CopyPlan::add_pieces(uint32_t reference, uint32_t offset, uint8_t* local, u
   return true;
 }
 
+bool CopyPlan::add_between(const Elsewhere& from, uint32_t reference, uint32_t offset,
+                           uint32_t bytes) {
+  NETBACK_CHECK(direction_ == Direction::to_guest);
+  const auto within = [bytes](uint32_t ref, uint32_t at) {
+    return ref >= netif::first_reference && at <= netif::page_bytes &&
+           bytes <= netif::page_bytes - at;
+  };
+  if (!within(from.reference, from.offset) || !within(reference, offset)) return false;
+  if (count_ == segments_max_) return false;
+  auto& segment = segments_[count_++];
+  segment.source.foreign = {
+      .ref = from.reference, .offset = static_cast<uint16_t>(from.offset), .domid = from.domain};
+  segment.dest.foreign = {
+      .ref = reference, .offset = static_cast<uint16_t>(offset), .domid = domain_};
+  segment.len = static_cast<uint16_t>(bytes);
+  segment.flags = GNTCOPY_source_gref | GNTCOPY_dest_gref;
+  segment.status = GNTST_general_error;
+  return true;
+}
+
 uint32_t CopyPlan::run(Grants& grants) {
   for (uint32_t i = 0; i < staged_count_; ++i)
     copy_bytes(staged_[i].to, staged_[i].from, staged_[i].bytes);

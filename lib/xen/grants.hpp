@@ -86,6 +86,16 @@ class CopyPlan {
     return true;
   }
 
+  // Where bytes of another guest's lie.
+  struct Elsewhere {
+    uint16_t domain;
+    uint32_t reference;
+    uint32_t offset;
+  };
+  // Plans bytes from a page of another guest's straight to one of this vif's. False, and nothing
+  // planned, when either is out of bounds or the plan is full.
+  bool add_between(const Elsewhere& from, uint32_t reference, uint32_t offset, uint32_t bytes);
+
   // Makes the copies from and to mapped pages. Runs everything else in one call; when the call
   // fails, once more vif by vif, so that only the vif at fault loses its frames. Returns the number
   // of library calls made.

@@ -155,10 +155,14 @@ def stacks(lab):
     one, two, three = Guest(lab, 1), Guest(lab, 2), Guest(lab, 3, "--no-gso")
     for target in (address(2), address6(2)):
         before = lab.count("g2", "to_guest_gso_frames"), lab.count("g2", "to_guest_bytes")
+        direct = lab.count("g1", "from_guest_direct_frames")
         transfer(lab, one, two, target, 128)
         frames = lab.count("g2", "to_guest_gso_frames") - before[0]
         passed = lab.count("g2", "to_guest_bytes") - before[1]
         assert frames > 500 and passed >= 128 * MIB, (frames, passed)
+        direct = lab.count("g1", "from_guest_direct_frames") - direct
+        lab.note(f"{direct} of {frames} frames went from the sender's pages to the receiver's")
+        assert direct > frames / 10, (direct, frames)
     for target in (address(3), address6(3)):
         transfer(lab, one, three, target, 32)
     assert lab.count("g3", "to_guest_gso_frames") == 0 < lab.count("g3", "to_guest_cut_frames")

@@ -96,19 +96,25 @@ void kill_domain(Here& lab, uint32_t number) {
 }
 
 int16_t copy_under_faults(Here& lab, Granters& granters, const Segment& segment, uint32_t index) {
-  const auto& side = segment.flags & GNTCOPY_source_gref ? segment.source : segment.dest;
-  const Chance chance{.index = index, .domain = side.foreign.domid};
-  if (strikes(*lab.machine, FaultKind::domain_dies, chance)) {
-    kill_domain(lab, side.foreign.domid);
-    granters.forget();
-  }
-  if (strikes(*lab.machine, FaultKind::copy_operation, chance)) return GNTST_general_error;
+  const auto fails = [&](uint16_t domain) {
+    const Chance chance{.index = index, .domain = domain};
+    if (strikes(*lab.machine, FaultKind::domain_dies, chance)) {
+      kill_domain(lab, domain);
+      granters.forget();
+    }
+    return strikes(*lab.machine, FaultKind::copy_operation, chance);
+  };
+  if ((segment.flags & GNTCOPY_source_gref) && fails(segment.source.foreign.domid))
+    return GNTST_general_error;
+  if ((segment.flags & GNTCOPY_dest_gref) && fails(segment.dest.foreign.domid))
+    return GNTST_general_error;
   return copy_one(granters, segment);
 }
 
-// The pieces that the kernel makes of a segment: one for each local page.
+// The pieces that the kernel makes of a segment: one for each local page, if it has any.
 uint32_t operations_of(const Segment& segment) {
   if (segment.len == 0) return 0;
+  if ((segment.flags & GNTCOPY_source_gref) && (segment.flags & GNTCOPY_dest_gref)) return 1;
   const auto& local = segment.flags & GNTCOPY_source_gref ? segment.dest : segment.source;
   const auto at = reinterpret_cast<uintptr_t>(local.virt) % page_bytes;
   return static_cast<uint32_t>((at + segment.len + page_bytes - 1) / page_bytes);

@@ -117,6 +117,33 @@ TEST_CASE("copy plan: to a guest the guest's page is the destination") {  // FBT
   CHECK(segment.len == 60);
 }
 
+TEST_CASE("copy plan: between two guests both pages are theirs, within their bounds") {
+  CopyPlan plan(Direction::to_guest, 2);
+  plan.begin_vif(78);
+  REQUIRE(plan.add_between({.domain = 77, .reference = 1234, .offset = 17}, 1235, 9, 4079));
+  REQUIRE(plan.count() == 1);
+  const auto& segment = plan.segments()[0];
+  CHECK(segment.flags == (GNTCOPY_source_gref | GNTCOPY_dest_gref));
+  CHECK(segment.source.foreign.ref == 1234);
+  CHECK(segment.source.foreign.offset == 17);
+  CHECK(segment.source.foreign.domid == 77);
+  CHECK(segment.dest.foreign.ref == 1235);
+  CHECK(segment.dest.foreign.offset == 9);
+  CHECK(segment.dest.foreign.domid == 78);
+  CHECK(segment.len == 4079);
+  CHECK(segment.status == GNTST_general_error);
+  CHECK_FALSE(plan.add_between({77, 1234, 17}, 1235, 9, 4080));  // beyond the source
+  CHECK_FALSE(plan.add_between({77, 1234, 9}, 1235, 17, 4080));  // beyond the destination
+  CHECK_FALSE(plan.add_between({77, 1234, 4097}, 1235, 0, 0));
+  CHECK_FALSE(plan.add_between({77, 1234, 0}, 1235, 4097, 0));
+  CHECK_FALSE(plan.add_between({77, 7, 0}, 1235, 0, 1));  // reserved
+  CHECK_FALSE(plan.add_between({77, 1234, 0}, 7, 0, 1));
+  CHECK(plan.count() == 1);
+  CHECK(plan.add_between({77, 8, 0}, 8, 0, 4096));
+  CHECK_FALSE(plan.add_between({77, 8, 0}, 8, 0, 1));  // full
+  CHECK(plan.count() == 2);
+}
+
 TEST_CASE("copy plan: refuses what lies beyond the guest's page") {  // H11, H19
   Local local;
   CopyPlan plan(Direction::from_guest, 8);

@@ -71,19 +71,48 @@ using netback::test::xen;
 
 namespace {
 
-int16_t copy_one(xengnttab_grant_copy_segment_t& segment) {
-  const bool from_guest = segment.flags & GNTCOPY_source_gref;
-  const auto& foreign = from_guest ? segment.source.foreign : segment.dest.foreign;
-  void* local = from_guest ? segment.dest.virt : segment.source.virt;
-  const auto grant = xen().grants.find({foreign.domid, foreign.ref});
+using Side = decltype(xengnttab_grant_copy_segment_t::source);
+
+// Where the bytes of one side are; a status other than okay when its guest does not let us.
+int16_t place(const Side& side, bool granted, bool write, uint8_t*& bytes) {
+  bytes = static_cast<uint8_t*>(side.virt);
+  if (!granted) return GNTST_okay;
+  const auto grant = xen().grants.find({side.foreign.domid, side.foreign.ref});
   if (grant == xen().grants.end()) return GNTST_bad_gntref;
-  if (!from_guest && grant->second.read_only) return GNTST_permission_denied;
-  uint8_t* remote = grant->second.page + foreign.offset;
-  if (from_guest)
-    std::memcpy(local, remote, segment.len);
-  else
-    std::memcpy(remote, local, segment.len);
+  if (write && grant->second.read_only) return GNTST_permission_denied;
+  bytes = grant->second.page + side.foreign.offset;
   return GNTST_okay;
+}
+
+int16_t copy_one(xengnttab_grant_copy_segment_t& segment) {
+  uint8_t *from, *to;
+  int16_t status = place(segment.source, segment.flags & GNTCOPY_source_gref, false, from);
+  if (status == GNTST_okay)
+    status = place(*reinterpret_cast<const Side*>(&segment.dest), segment.flags & GNTCOPY_dest_gref,
+                   true, to);
+  if (status == GNTST_okay) std::memcpy(to, from, segment.len);
+  return status;
+}
+
+// Whether a side of the segment makes the whole call fail.
+bool fails_call(const xengnttab_grant_copy_segment_t& segment) {
+  const auto fails = [&](const auto& side) {
+    return side.foreign.domid == xen().failing_domain ||
+           side.foreign.offset + segment.len > page_bytes;
+  };
+  return ((segment.flags & GNTCOPY_source_gref) && fails(segment.source)) ||
+         ((segment.flags & GNTCOPY_dest_gref) && fails(segment.dest));
+}
+
+// Beyond a page of a guest's, or across pages of ours.
+bool is_impossible(const xengnttab_grant_copy_segment_t& segment) {
+  const auto crosses = [&](const auto& side, bool granted) {
+    const uint64_t offset =
+        granted ? side.foreign.offset : reinterpret_cast<uintptr_t>(side.virt) % page_bytes;
+    return offset + segment.len > page_bytes;
+  };
+  return crosses(segment.source, segment.flags & GNTCOPY_source_gref) ||
+         crosses(segment.dest, segment.flags & GNTCOPY_dest_gref);
 }
 
 }  // namespace
@@ -142,13 +171,8 @@ int xengnttab_grant_copy(xengnttab_handle*, uint32_t count,
   for (uint32_t i = 0; i < count; ++i) segments[i].status = GNTST_okay;
   for (uint32_t i = 0; i < count; ++i) {
     auto& segment = segments[i];
-    const bool from_guest = segment.flags & GNTCOPY_source_gref;
-    const auto& foreign = from_guest ? segment.source.foreign : segment.dest.foreign;
-    const void* local = from_guest ? segment.dest.virt : segment.source.virt;
-    const uint64_t local_offset = reinterpret_cast<uintptr_t>(local) % page_bytes;
-    xen().impossible_copies +=
-        foreign.offset + segment.len > page_bytes || local_offset + segment.len > page_bytes;
-    if (foreign.domid == xen().failing_domain || foreign.offset + segment.len > page_bytes) {
+    xen().impossible_copies += is_impossible(segment);
+    if (fails_call(segment)) {
       errno = xen().failing_errno;
       return -1;
     }

@@ -128,7 +128,7 @@ def between_guests(lab):
             lab.counted(2, from_guest=16 * MIB, to_guest=16 * MIB):
         lab.ping("g1", address(2), 50)
         lab.ping("g2", address6(1), 50)
-        with large_frames(lab, g1="from_guest_gso_frames", g2="to_guest_gso_frames"):
+        with large_frames(lab, g1="from_guest_direct_frames", g2="to_guest_gso_frames"):
             lab.transfer("g1", "g2", address(2), 16)
         lab.transfer("g2", "g1", address6(1), 16)
         lab.echo_udp("g1", "g2", address(2), (1, 17, 60, 1472), 50)
