@@ -72,7 +72,7 @@ inline constexpr uint32_t held_us_max = 200;
 // A turn that moves so many bytes from guests to guests has a stream of theirs. More of it is
 // likely soon: meanwhile the worker polls, as the guests would wait while it wakes.
 inline constexpr uint32_t relayed_bytes_min = 12'000;
-inline constexpr uint32_t relay_poll_us = 1000;
+inline constexpr uint32_t relay_poll_us = 5000;
 inline constexpr uint32_t vifs_max = 4096;
 // Of one vif: as many as Linux's backend offers at most by default. Each takes two ring pages, two
 // event channels and sizeof(GuestQueue), 5 KiB.

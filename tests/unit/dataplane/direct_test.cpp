@@ -231,5 +231,5 @@ TEST_CASE("direct: what such frames cost others and what they say of a stream is
   f.turn();
   CHECK(f.direct() == 2);
   CHECK(f.sender.queue->debt_slots == 2);
-  CHECK(f.worker.expects_work(before + rte_get_tsc_hz() / 1000));
+  CHECK(f.worker.expects_work(before + rte_get_tsc_hz() / 200));
 }
