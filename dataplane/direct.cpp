@@ -227,8 +227,8 @@ class Direct {
 }  // namespace
 
 bool may_go_directly(const GuestQueue& sender, const GuestQueue& receiver, const rte_mbuf* frame) {
-  return sender.settings->vlan == 0 && sender.staging == nullptr && receiver.backlog.count() == 0 &&
-         !receiver.quarantined && receiver.staging == nullptr &&
+  return sender.settings->vlan == 0 && receiver.backlog.count() == 0 && !receiver.quarantined &&
+         receiver.staging == nullptr &&
          receiver.to_guest_rate.load(std::memory_order_relaxed) == nullptr &&
          takes_segmented(*receiver.settings, frame) && !too_long(receiver, frame) &&
          to_guest::takes_blank(*receiver.settings, frame);

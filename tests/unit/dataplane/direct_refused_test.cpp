@@ -21,6 +21,11 @@ struct Hindrance {
 const Hindrance hindrances[] = {
     {"headers beyond the first slot",
      [](DirectHost&, Packet&, Layout& layout) { layout.first = 53; }},
+    {"TCP options beyond the first slot",
+     [](DirectHost& f, Packet& packet, Layout& layout) {
+       packet = f.packet({.payload = 30'000, .tcp_options = 12});
+       layout.first = 65;
+     }},
     {"to the port", [](DirectHost&, Packet& packet,
                        Layout&) { std::copy_n(elsewhere.addr_bytes, 6, packet.bytes.begin()); }},
     {"to a group", [](DirectHost&, Packet& packet,
@@ -71,7 +76,10 @@ const Hindrance hindrances[] = {
     {"of few slots",
      [](DirectHost& f, Packet& packet, Layout&) { packet = f.packet({.payload = 7'000}); }},
     {"as short as one segment",
-     [](DirectHost&, Packet&, Layout& layout) { layout.segment = 30'000; }},
+     [](DirectHost& f, Packet&, Layout& layout) {
+       f.sender.settings.frame_bytes_max = f.receiver.settings.frame_bytes_max = 65'535;
+       layout.segment = 30'000;
+     }},
     {"of more segments than any guest's",
      [](DirectHost&, Packet&, Layout& layout) { layout.segment = 50; }},
     {"from an address that the vif may not use",
@@ -232,6 +240,22 @@ TEST_CASE("direct: after one that may not, it is tried again once one could have
   CHECK(f.worker.counters().read(WorkerCounter::worker_from_guest_copy_calls) == 6);
 }
 
+TEST_CASE("direct: what never may is not tried turn after turn") {
+  for (const bool seen : {false, true}) {
+    DirectHost f(64, 200);
+    if (seen) f.add_guest(0, false).post_buffers(200);
+    f.turn();
+    for (int i = 0; i < 4; ++i) {
+      xen().copy_calls = 0;
+      if (!seen) f.sender.put_frame(f.frame(f.receiver.settings.mac, f.sender), 7);
+      f.put(f.packet());
+      f.turn();
+      CHECK(xen().copy_calls == 2);
+    }
+    CHECK(f.direct() == 0);
+  }
+}
+
 TEST_CASE("direct: after one that could not be copied, for itself, 255 are not tried") {
   DirectHost f(64, 0);
   const auto send = [&] {
@@ -327,8 +351,7 @@ TEST_CASE("direct: not to a guest of another worker's") {
   Packet packet = make_packet({.payload = 30'000, .tcp_flags = all_tcp_flags});
   std::copy_n(receiver.settings.mac.addr_bytes, 6, packet.bytes.begin());
   sender.queue->streams_to_guest = true;
-  put_gso_packet(sender, packet, segment_bytes);
-  sender.from_guest.push();
+  put_in_pages(sender, packet);
   crew.turn();
   CHECK(sender.count(Q::from_guest_direct_frames) == 0);
   CHECK_FALSE(sender.queue->streams_to_guest);

@@ -194,6 +194,8 @@ TEST_CASE("direct: any queue of a vif sends so, and its first one owes it") {
   CHECK(second.count(Q::from_guest_direct_frames) == 1);
   CHECK(f.sender.queue->debt_slots == 1);
   CHECK(second.queue->debt_slots == 0);
+  f.sender.settings.takes_gso_tcpv4 = true;
+  f.sender.post_buffers(60);
   send(f.sender.settings.mac);
   CHECK(second.count(Q::from_guest_drop_to_sender_frames) == 1);
 }

@@ -254,3 +254,28 @@ TEST_CASE("offload: what is left to a port is the pseudo-header sum and its flag
     }
   }
 }
+
+TEST_CASE("offload: whether headers end within a frame's first bytes is said of those alone") {
+  Bench bench;
+  const Packet packet = make_packet({.payload = 1000, .tcp_options = 12});
+  rte_mbuf* frame = make_mbuf(*bench.pool, packet.bytes);
+  const uint64_t before = frame->tx_offload;
+  for (uint16_t bytes = 0; bytes < 100; ++bytes)
+    CHECK(headers_within(*frame, bytes) == (bytes >= packet.payload_at()));
+  CHECK(frame->tx_offload == before);
+  CHECK(frame->pkt_len == packet.bytes.size());
+  rte_pktmbuf_free(frame);
+  rte_mbuf* udp = make_mbuf(*bench.pool, make_packet({.udp = true}).bytes);
+  CHECK_FALSE(headers_within(*udp, 100));
+  rte_pktmbuf_free(udp);
+}
+
+TEST_CASE("offload: a frame that is no longer to be cut is not one that stands for several") {
+  Bench bench;
+  rte_mbuf* frame = make_mbuf(*bench.pool, make_packet({.payload = 1000}).bytes);
+  REQUIRE(mark_segmented(frame, true, 999));
+  CHECK(segmented(frame));
+  REQUIRE(mark_segmented(frame, true, 1000));
+  CHECK_FALSE(segmented(frame));
+  rte_pktmbuf_free(frame);
+}

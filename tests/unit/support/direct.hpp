@@ -22,6 +22,37 @@ struct Layout {
   bool empty = false;  // slots of no bytes between the others
 };
 
+inline void put_in_pages(TestGuest& sender, const Packet& made, const Layout& layout = {}) {
+  const Bytes& bytes = made.bytes;
+  const auto slice = [&](size_t from, size_t to) {
+    return Bytes(bytes.begin() + static_cast<long>(from), bytes.begin() + static_cast<long>(to));
+  };
+  sender.from_guest.put({.gref = sender.data_page(slice(0, layout.first)),
+                         .offset = 0,
+                         .flags = NETTXF_csum_blank | NETTXF_extra_info | NETTXF_more_data,
+                         .id = 1,
+                         .size = static_cast<uint16_t>(bytes.size())});
+  sender.put_gso(layout.segment, gso_type(made),
+                 layout.hash ? XEN_NETIF_EXTRA_FLAG_MORE : uint8_t{0});
+  if (layout.hash) sender.put_extra(XEN_NETIF_EXTRA_TYPE_HASH);
+  const auto put_empty = [&] {
+    sender.from_guest.put({.gref = sender.data_page({}), .flags = NETTXF_more_data, .id = 3});
+  };
+  uint32_t place = layout.place;
+  if (layout.empty) put_empty();
+  for (size_t at = layout.first, end; at < bytes.size(); at = end, place = 0) {
+    end = std::min(bytes.size(), at + layout.page_end - place);
+    if (layout.empty && end == bytes.size()) put_empty();
+    sender.from_guest.put(
+        {.gref = sender.data_page(slice(at, end), place),
+         .offset = static_cast<uint16_t>(place),
+         .flags = static_cast<uint16_t>(end < bytes.size() ? NETTXF_more_data : 0),
+         .id = 2,
+         .size = static_cast<uint16_t>(end - at)});
+  }
+  sender.from_guest.push();
+}
+
 struct DirectHost : TestHost {
   TestGuest& sender = add_guest();
   TestGuest& receiver = add_guest();
@@ -44,36 +75,7 @@ struct DirectHost : TestHost {
     return made;
   }
 
-  void put(const Packet& made, const Layout& layout = {}) {
-    const Bytes& bytes = made.bytes;
-    const auto slice = [&](size_t from, size_t to) {
-      return Bytes(bytes.begin() + static_cast<long>(from), bytes.begin() + static_cast<long>(to));
-    };
-    sender.from_guest.put({.gref = sender.data_page(slice(0, layout.first)),
-                           .offset = 0,
-                           .flags = NETTXF_csum_blank | NETTXF_extra_info | NETTXF_more_data,
-                           .id = 1,
-                           .size = static_cast<uint16_t>(bytes.size())});
-    sender.put_gso(layout.segment, gso_type(made),
-                   layout.hash ? XEN_NETIF_EXTRA_FLAG_MORE : uint8_t{0});
-    if (layout.hash) sender.put_extra(XEN_NETIF_EXTRA_TYPE_HASH);
-    const auto put_empty = [&] {
-      sender.from_guest.put({.gref = sender.data_page({}), .flags = NETTXF_more_data, .id = 3});
-    };
-    uint32_t place = layout.place;
-    if (layout.empty) put_empty();
-    for (size_t at = layout.first, end; at < bytes.size(); at = end, place = 0) {
-      end = std::min(bytes.size(), at + layout.page_end - place);
-      if (layout.empty && end == bytes.size()) put_empty();
-      sender.from_guest.put(
-          {.gref = sender.data_page(slice(at, end), place),
-           .offset = static_cast<uint16_t>(place),
-           .flags = static_cast<uint16_t>(end < bytes.size() ? NETTXF_more_data : 0),
-           .id = 2,
-           .size = static_cast<uint16_t>(end - at)});
-    }
-    sender.from_guest.push();
-  }
+  void put(const Packet& made, const Layout& layout = {}) { put_in_pages(sender, made, layout); }
 
   // The first frame of a stream goes as all frames do.
   void start() {
