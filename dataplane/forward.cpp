@@ -218,8 +218,9 @@ class Forwarding {
 
   // Whether the next ones may go directly (direct).
   void note_stream(GuestQueue& owner, std::span<rte_mbuf* const> row) {
+    if (!from_vif(row[0])) return;
     const auto large = std::ranges::find_if(row, segmented);
-    if (large == row.end() || !from_vif(row[0])) [[likely]]
+    if (large == row.end()) [[likely]]
       return;
     GuestQueue& source = *table_.source(row[0]);
     if (source.direct_after > 0) {

@@ -68,13 +68,34 @@ uint32_t copies_for(const rte_mbuf* frame, uint32_t slots) {
   return slots * 2 + frame->nb_segs * 2;
 }
 
+[[gnu::always_inline]] inline Delivery make_delivery(GuestQueue& queue, rte_mbuf* frame,
+                                                     uint16_t headroom, uint32_t slots_max) {
+  const auto hash = hash_for(queue, frame);
+  const uint32_t aligned_slots = aligned_slots_for(frame, hash.has_value(), headroom);
+  const bool aligned = aligned_slots > 0 && aligned_slots <= slots_max &&
+                       queue.staging == nullptr;  // whose copies cost no operation
+  const uint32_t slots = aligned ? aligned_slots : slots_for(frame, hash.has_value(), headroom);
+  return {.queue = &queue,
+          .frame = frame,
+          .first_slot = 0,
+          .slot_count = static_cast<uint16_t>(slots),
+          .first_copy = 0,
+          .copy_count = 0,
+          .headroom = headroom,
+          .bad_reference = false,
+          .aligned = aligned,
+          .hash_type = hash ? hash->type : Delivery::no_hash,
+          .hash_value = hash ? hash->value : 0};
+}
+
 // Adds a delivery for each frame of the backlog from number `frame` on for which there are slots
 // and, with the worst of cuts, room; the number of slots that they take.
-uint32_t choose_frames(GuestQueue& queue, uint32_t frame, uint32_t slots_max, ToGuestBatch& batch) {
+uint32_t choose_frames(GuestQueue& queue, uint32_t frame, uint16_t headroom, uint32_t slots_max,
+                       ToGuestBatch& batch) {
   uint32_t room = batch.copies.room(), taken = 0;
   for (; frame < queue.backlog.count(); ++frame) {
     rte_mbuf* mbuf = queue.backlog.at(frame);
-    Delivery delivery = delivery_of(queue, mbuf, slots_max - taken);
+    Delivery delivery = make_delivery(queue, mbuf, headroom, slots_max - taken);
     const uint32_t copies = copies_for(mbuf, delivery.slot_count);
     if (taken + delivery.slot_count > slots_max || copies > room) break;
     settle_checksum(mbuf, *queue.settings);
@@ -93,8 +114,10 @@ uint32_t plan_queue(GuestQueue& queue, uint32_t share, uint32_t posted, ToGuestB
   const uint32_t slots_max =
       std::min({posted, share, limits::turn_to_guest_slots_max - batch.slot_count});
   const uint32_t first = batch.delivery_count;
+  const uint16_t headroom = xdp_headroom(queue);  // the same for the whole turn
   uint32_t taken = 0, next = first;
-  while (const uint32_t slots = choose_frames(queue, next - first, slots_max - taken, batch)) {
+  while (const uint32_t slots =
+             choose_frames(queue, next - first, headroom, slots_max - taken, batch)) {
     queue.to_guest.copy_out(taken, std::span(&batch.slots[batch.slot_count], slots));
     batch.slot_count += slots;
     taken += slots;
@@ -134,23 +157,7 @@ void plan_vif(GuestQueue& first, ToGuestBatch& batch) {
 }  // namespace
 
 Delivery delivery_of(GuestQueue& queue, rte_mbuf* frame, uint32_t slots_max) {
-  const uint16_t headroom = xdp_headroom(queue);
-  const auto hash = hash_for(queue, frame);
-  const uint32_t aligned_slots = aligned_slots_for(frame, hash.has_value(), headroom);
-  const bool aligned = aligned_slots > 0 && aligned_slots <= slots_max &&
-                       queue.staging == nullptr;  // whose copies cost no operation
-  const uint32_t slots = aligned ? aligned_slots : slots_for(frame, hash.has_value(), headroom);
-  return {.queue = &queue,
-          .frame = frame,
-          .first_slot = 0,
-          .slot_count = static_cast<uint16_t>(slots),
-          .first_copy = 0,
-          .copy_count = 0,
-          .headroom = headroom,
-          .bad_reference = false,
-          .aligned = aligned,
-          .hash_type = hash ? hash->type : Delivery::no_hash,
-          .hash_value = hash ? hash->value : 0};
+  return make_delivery(queue, frame, xdp_headroom(queue), slots_max);
 }
 
 bool takes_blank(const VifSettings& settings, const rte_mbuf* frame) {
