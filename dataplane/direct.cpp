@@ -63,15 +63,11 @@ class Source {
 bool plan_delivery(const FromGuestBatch& batch, const GuestFrame& frame, ToGuestBatch& to_guest,
                    Delivery& delivery) {
   Source source(batch, frame, delivery.frame);
-  uint32_t left = delivery.frame->pkt_len;
   delivery.first_copy = static_cast<uint16_t>(to_guest.copies.count());
-  for (uint32_t i = 0; i < delivery.slot_count; ++i) {
-    if (delivery.is_extra_slot(i)) continue;
-    const uint32_t here = std::min(left, delivery.room(i));
-    const uint32_t reference = to_guest.slots[delivery.first_slot + i].gref;
-    if (!source.plan(to_guest.copies, reference, delivery.offset(i), here)) return false;
-    left -= here;
-  }
+  const auto plan = [&](uint32_t reference, uint32_t offset, uint32_t bytes) {
+    return source.plan(to_guest.copies, reference, offset, bytes);
+  };
+  if (!plan_slots(to_guest, delivery, plan)) return false;
   delivery.copy_count = static_cast<uint16_t>(to_guest.copies.count() - delivery.first_copy);
   return true;
 }

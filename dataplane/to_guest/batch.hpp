@@ -1,6 +1,7 @@
 // What one turn delivers to guests, from copy to respond.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <optional>
@@ -103,5 +104,19 @@ struct ToGuestBatch {
     copies.clear();
   }
 };
+
+// Has plan(reference, offset, bytes) plan what each slot of the delivery gets of its frame, in
+// order; false when it did for one, the last then.
+template <class Plan>
+bool plan_slots(const ToGuestBatch& batch, const Delivery& delivery, Plan plan) {
+  uint32_t left = delivery.frame->pkt_len;
+  for (uint32_t i = 0; i < delivery.slot_count; ++i) {
+    if (delivery.is_extra_slot(i)) continue;
+    const uint32_t here = std::min(left, delivery.room(i));
+    if (!plan(batch.slots[delivery.first_slot + i].gref, delivery.offset(i), here)) return false;
+    left -= here;
+  }
+  return true;
+}
 
 }  // namespace netback

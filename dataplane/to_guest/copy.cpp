@@ -28,17 +28,13 @@ bool plan_slot(CopyPlan& plan, uint32_t reference, uint32_t offset, const rte_mb
   return true;
 }
 
-void plan_slots(ToGuestBatch& batch, Delivery& delivery) {
+void plan_long(ToGuestBatch& batch, Delivery& delivery) {
   const rte_mbuf* piece = delivery.frame;
-  uint32_t at = 0, left = delivery.frame->pkt_len;
-  for (uint32_t i = 0; i < delivery.slot_count && !delivery.bad_reference; ++i) {
-    if (delivery.is_extra_slot(i)) continue;
-    const uint32_t here = std::min(left, delivery.room(i));
-    const uint32_t reference = batch.slots[delivery.first_slot + i].gref;
-    delivery.bad_reference =
-        !plan_slot(batch.copies, reference, delivery.offset(i), piece, at, here);
-    left -= here;
-  }
+  uint32_t at = 0;
+  const auto plan = [&](uint32_t reference, uint32_t offset, uint32_t bytes) {
+    return plan_slot(batch.copies, reference, offset, piece, at, bytes);
+  };
+  delivery.bad_reference = !plan_slots(batch, delivery, plan);
 }
 
 // Most frames are one buffer for one slot.
@@ -53,7 +49,7 @@ void plan_delivery(ToGuestBatch& batch, Delivery& delivery) {
     const uint32_t reference = batch.slots[delivery.first_slot].gref;
     delivery.bad_reference = !batch.copies.add(reference, 0, bytes, delivery.frame->data_len);
   } else {
-    plan_slots(batch, delivery);
+    plan_long(batch, delivery);
   }
   delivery.copy_count = static_cast<uint16_t>(batch.copies.count() - delivery.first_copy);
 }

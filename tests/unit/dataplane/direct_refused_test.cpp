@@ -129,12 +129,7 @@ TEST_CASE("direct: whatever copy fails, each frame arrives whole or is dropped b
     INFO(operation);
     DirectHost f;
     f.start();
-    Frames sent;
-    for (int i = 0; i < 3; ++i) {
-      const Packet packet = f.packet();
-      f.put(packet);
-      sent.push_back(whole(packet));
-    }
+    Frames sent = f.put_several(3);
     xen().copy_operations = 0;
     xen().failing_operations = {operation};
     f.turn();

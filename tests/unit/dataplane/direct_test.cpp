@@ -75,12 +75,7 @@ TEST_CASE("direct: frames of all lengths and layouts, of IPv4 and IPv6, are the 
 TEST_CASE("direct: several frames of a turn go by one call, in order") {
   DirectHost f;
   f.start();
-  Frames sent;
-  for (int i = 0; i < 5; ++i) {
-    const Packet packet = f.packet();
-    f.put(packet);
-    sent.push_back(whole(packet));
-  }
+  Frames sent = f.put_several(5);
   f.turn();
   CHECK((f.received() == sent));
   CHECK(f.direct() == 5);
@@ -122,12 +117,7 @@ TEST_CASE("direct: headers are those that were checked, whatever the sender make
 TEST_CASE("direct: no frame overtakes those that wait for buffers") {
   DirectHost f(64, 9 + 9);
   f.start();  // takes nine
-  Frames sent;
-  for (int i = 0; i < 3; ++i) {
-    const Packet packet = f.packet();
-    f.put(packet);
-    sent.push_back(whole(packet));
-  }
+  Frames sent = f.put_several(3);
   f.turn();
   CHECK(f.direct() == 1);  // for which there were buffers
   Frames got = f.received();

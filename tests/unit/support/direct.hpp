@@ -53,6 +53,10 @@ inline void put_in_pages(TestGuest& sender, const Packet& made, const Layout& la
   sender.from_guest.push();
 }
 
+inline Bytes whole(const Packet& packet) {
+  return with_pseudo_header_sum(packet);
+}
+
 struct DirectHost : TestHost {
   TestGuest& sender = add_guest();
   TestGuest& receiver = add_guest();
@@ -76,6 +80,16 @@ struct DirectHost : TestHost {
   }
 
   void put(const Packet& made, const Layout& layout = {}) { put_in_pages(sender, made, layout); }
+  // What the receiver is to get of them.
+  std::vector<Bytes> put_several(int count) {
+    std::vector<Bytes> expected;
+    while (count-- > 0) {
+      const Packet made = packet();
+      put(made);
+      expected.push_back(whole(made));
+    }
+    return expected;
+  }
 
   // The first frame of a stream goes as all frames do.
   void start() {
@@ -120,9 +134,5 @@ struct DirectHost : TestHost {
     CHECK(sender.queue->from_guest.available() == 0u);
   }
 };
-
-inline Bytes whole(const Packet& packet) {
-  return with_pseudo_header_sum(packet);
-}
 
 }  // namespace netback::test
