@@ -131,9 +131,14 @@ class CopyPlan {
     if (page == nullptr || staged_count_ == segments_max_) return false;
     uint8_t* guest = page + offset;
     auto* ours = static_cast<uint8_t*>(local);
-    staged_[staged_count_++] =
-        from_guest ? StagedCopy{ours, guest, bytes} : StagedCopy{guest, ours, bytes};
-    __builtin_prefetch(guest);  // all of them before the first is copied
+    // All pages are fetched before the first is copied.
+    if (from_guest) {
+      __builtin_prefetch(guest);
+      staged_[staged_count_++] = {ours, guest, bytes};
+    } else {
+      __builtin_prefetch(guest, 1);
+      staged_[staged_count_++] = {guest, ours, bytes};
+    }
     return true;
   }
   bool add_pieces(uint32_t reference, uint32_t offset, uint8_t* local, uint32_t bytes);
