@@ -37,6 +37,10 @@ struct VifSettings {
   bool gso_tcpv6_offered = false;
   bool takes_gso_tcpv4 = false;  // the guest's feature-gso-tcpv4, and what that needs
   bool takes_gso_tcpv6 = false;
+  // Whether its driver looks where in the page an answer says that the bytes begin. The GPLPV
+  // drivers of Windows do not (xennet_rx.c asserts 0, in debug builds alone). Those that take blank
+  // IPv6 checksums, as Linux's since 3.13, are younger and do.
+  bool reads_offsets() const { return takes_blank_ipv6; }
   bool lock_mac = false;  // frames with another source address are dropped
   // Frames that use other IP addresses are dropped; null: it may use all. The worker only reads it.
   std::shared_ptr<const SourceAddresses> addresses = {};

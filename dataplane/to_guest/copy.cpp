@@ -69,7 +69,8 @@ uint32_t copies_for(const rte_mbuf* frame, uint32_t slots) {
   const auto hash = hash_for(queue, frame);
   const uint32_t aligned_slots = aligned_slots_for(frame, hash.has_value(), headroom);
   const bool aligned = aligned_slots > 0 && aligned_slots <= slots_max &&
-                       queue.staging == nullptr;  // whose copies cost no operation
+                       queue.staging == nullptr &&  // whose copies cost no operation
+                       queue.settings->reads_offsets();
   const uint32_t slots = aligned ? aligned_slots : slots_for(frame, hash.has_value(), headroom);
   return {.queue = &queue,
           .frame = frame,

@@ -148,6 +148,18 @@ TEST_CASE("aligned: a frame of which a copy fails is an ERROR in each of its slo
   for (const auto& answer : answers) CHECK(answer.status == NETIF_RSP_ERROR);
 }
 
+TEST_CASE("aligned: to a guest whose driver looks at no offsets each page is from its beginning") {
+  Aligned s;
+  s.guest.settings.takes_blank_ipv6 = false;
+  s.guest.post_buffers(8);
+  const Bytes frame = plain_frame(9000);
+  s.queue_large(frame, 1000);
+  s.run();
+  CHECK(s.gather() == frame);
+  CHECK(s.offsets == std::vector<int>{0, 0, 0});
+  CHECK(s.statuses == std::vector<int>{4096, 4096, 808});
+}
+
 TEST_CASE("aligned: what fits a slot, lies in short buffers or has headroom is as it was") {
   Aligned s;
   s.guest.post_buffers(8);
