@@ -119,6 +119,7 @@ class Traffic {
   void check_bytes(const uint8_t* bytes, uint32_t count);
   void check_hash(const FrontQueue::Received& received);
   void check_tcp(const FrontQueue::Received& received);
+  void begin_frame(const FrontQueue::Received& received);
   bool gather(const FrontQueue::Received& received);
   bool carries(const FrontQueue::Received& received, uint64_t number) const;
 
@@ -132,6 +133,7 @@ class Traffic {
   std::vector<uint8_t> frame_;  // as sent, number and receiver excepted
   std::vector<std::array<uint8_t, 6>> targets_, groups_;
   uint64_t sent_ = 0, answered_ = 0, received_ = 0, received_bytes_ = 0;
+  uint64_t received_multicast_ = 0;       // of received_: to a group, or to all
   uint64_t answered_cold_ = 0;            // when the warm-up ended
   uint64_t bursts_ = 0, cut_bursts_ = 0;  // the second: found too few free slots
   uint64_t reordered_ = 0, repeated_ = 0, changed_ = 0, bad_status_ = 0;

@@ -23,6 +23,7 @@ nlohmann::json Traffic::result() const {
                         {"cut_bursts", cut_bursts_},
                         {"received", received_},
                         {"received_bytes", received_bytes_},
+                        {"received_multicast", received_multicast_},
                         {"bad_status", bad_status_},
                         {"headroom", headroom_},
                         {"with_headroom", with_headroom_},

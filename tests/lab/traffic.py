@@ -98,6 +98,7 @@ def guest_to_guest(lab):
         assert_intact(received)
         assert received["received"] + drops == count, f"{received}, {drops} dropped by name"
         assert received["received_bytes"] == received["received"] * size, received
+        assert received["received_multicast"] == 0, received
         lab.note(f"{size} bytes: {received['received']} received, {drops} dropped by name")
 
 
