@@ -264,3 +264,11 @@ TEST_CASE("ring: indices show both halves") {
   CHECK(indices.taken == 9);
   CHECK(indices.answered == 8);
 }
+
+TEST_CASE("ring: what is fetched for writing comes for writing") {
+#ifdef __PRFCHW__
+  SUCCEED();
+#else
+  FAIL("built without -mprfchw: a prefetch for writing is one for reading");
+#endif
+}
