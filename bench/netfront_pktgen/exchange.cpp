@@ -119,7 +119,7 @@ class Exchange {
         ++bad_status_;
       } else {
         if (coming_.empty()) first_ = slot;
-        const uint8_t* bytes = queue_.to_guest_page(slot.buffer) + slot.offset;
+        const uint8_t* bytes = queue_.bytes_of(slot);
         coming_.insert(coming_.end(), bytes, bytes + slot.bytes);
         if (!(slot.flags & NETRXF_more_data)) write();
       }

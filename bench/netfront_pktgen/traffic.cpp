@@ -283,7 +283,7 @@ bool Traffic::finished() {
 void Traffic::begin_frame(const FrontQueue::Received& received) {
   headroom_ = received.headroom;
   if (headroom_ > 0) ++with_headroom_;
-  received_multicast_ += *(queue_.to_guest_page(received.buffer) + received.offset) & 1;
+  received_multicast_ += *queue_.bytes_of(received) & 1;
 }
 
 // A frame's slots come one after the other.
@@ -296,8 +296,7 @@ void Traffic::check_slot(const FrontQueue::Received& received) {
   const auto count = static_cast<uint32_t>(received.bytes);
   received_bytes_ += count;
   if (options_.hash_types != 0 && received_at_ == 0) check_hash(received);
-  if (options_.numbered)
-    check_bytes(queue_.to_guest_page(received.buffer) + received.offset, count);
+  if (options_.numbered) check_bytes(queue_.bytes_of(received), count);
   const bool last = (received.flags & NETRXF_more_data) == 0;
   if (received_at_ == 0) begin_frame(received);
   received_at_ = last ? 0 : received_at_ + count;
@@ -335,7 +334,7 @@ bool Traffic::gather(const FrontQueue::Received& received) {
     gathered_flags_ = received.flags;
     gathered_segmentation_ = received.segmentation;
   }
-  const uint8_t* bytes = queue_.to_guest_page(received.buffer) + received.offset;
+  const uint8_t* bytes = queue_.bytes_of(received);
   if (received.bytes > 0) gathered_.insert(gathered_.end(), bytes, bytes + received.bytes);
   check_slot(received);
   return received.bytes > 0 && received_at_ == 0;

@@ -26,7 +26,7 @@ void Traffic::churn() {
 }
 
 void Traffic::check_hash(const FrontQueue::Received& received) {
-  const uint8_t* bytes = queue_.to_guest_page(received.buffer) + received.offset;
+  const uint8_t* bytes = queue_.bytes_of(received);
   const HashInfo expected = expected_hash(options_.hash_types, options_.hash_key,
                                           {bytes, static_cast<size_t>(received.bytes)});
   const HashInfo& found = received.hash;

@@ -16,7 +16,7 @@ void Traffic::wait_until(double time) {
 // Others may send to us, too.
 bool Traffic::carries(const FrontQueue::Received& received, uint64_t number) const {
   if (received.bytes < static_cast<int32_t>(number_at + sizeof(number))) return false;
-  const uint8_t* bytes = queue_.to_guest_page(received.buffer) + received.offset;
+  const uint8_t* bytes = queue_.bytes_of(received);
   const auto own = [&](const uint8_t* address) {
     return std::equal(address, address + 6, &frame_[6]);
   };

@@ -96,7 +96,9 @@ class FrontQueue {
   };
   // The next response, if one is there; its buffer is the caller's until post().
   bool receive(Received& received);
-  uint8_t* to_guest_page(uint32_t buffer) { return pages_[1] + size_t{buffer} * page; }
+  const uint8_t* bytes_of(const Received& received) const {
+    return pages_[1] + size_t{received.buffer} * page + received.offset;
+  }
   void post(uint32_t buffer);
   void push_to_guest();
 
