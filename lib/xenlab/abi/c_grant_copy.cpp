@@ -129,7 +129,7 @@ struct Call {
 
 // Both ends of each copy are looked up, and fetched, so many copies before: a guest's pages are
 // mostly neither in the cache nor in the TLB, and come together then.
-constexpr size_t fetched_ahead = 16;
+constexpr size_t fetched_ahead = 32;
 
 void copy_all(Granters& granters, std::span<Segment> segments) {
   std::array<Copy, fetched_ahead> fetched;

@@ -1,7 +1,6 @@
 #include "lib/xenlab/abi/machine.hpp"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -17,9 +16,23 @@ namespace {
 
 Here* self = nullptr;
 
+constexpr uint64_t superpage_bytes = 2 << 20;
+
+// By superpages where the system has some, as Xen maps the guests' memory for its copies.
+void* map_file(int file) {
+  void* room = mmap(nullptr, file_bytes + superpage_bytes, PROT_NONE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (room == MAP_FAILED) return room;
+  const auto from = reinterpret_cast<uintptr_t>(room) % superpage_bytes;
+  auto* start = static_cast<uint8_t*>(room) + superpage_bytes - from;
+  void* all = mmap(start, file_bytes, PROT_READ | PROT_WRITE,
+                   MAP_SHARED | MAP_FIXED | MAP_NORESERVE, file, 0);
+  if (all != MAP_FAILED) madvise(all, file_bytes, MADV_HUGEPAGE);
+  return all;
+}
+
 bool map_machine(Here& here) {
-  void* all =
-      mmap(nullptr, file_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, here.file, 0);
+  void* all = map_file(here.file);
   if (all == MAP_FAILED) return false;
   here.machine = static_cast<Machine*>(all);
   here.pages = static_cast<uint8_t*>(all) + machine_bytes;
@@ -130,15 +143,18 @@ Locked::~Locked() {
   pthread_mutex_unlock(&machine_.lock);
 }
 
+// The page's first touch is of this mapping, by superpages; those of a guest are of single pages.
 uint32_t take_page(Here& here) {
   Machine& machine = *here.machine;
-  return machine.free_pages == 0 ? no_page : machine.free_page[--machine.free_pages];
+  if (machine.free_pages == 0) return no_page;
+  const uint32_t page = machine.free_page[--machine.free_pages];
+  *static_cast<volatile uint8_t*>(here.page(page)) = 0;
+  return page;
 }
 
 void free_page(Here& here, uint32_t page) {
   wait_for_copies(*here.machine);
-  const auto offset = static_cast<off_t>(machine_bytes + uint64_t{page} * page_bytes);
-  fallocate(here.file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, page_bytes);
+  std::memset(here.page(page), 0, page_bytes);
   here.machine->free_page[here.machine->free_pages++] = page;
 }
 

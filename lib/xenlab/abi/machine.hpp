@@ -71,7 +71,7 @@ class Locked {
   Machine& machine_;
 };
 
-// Under the lock. A page of zeros, or no_page; back to the system.
+// Under the lock. A page of zeros, or no_page; back for the next, as the superpages stay whole.
 uint32_t take_page(Here& here);
 void free_page(Here& here, uint32_t page);
 

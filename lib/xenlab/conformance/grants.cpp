@@ -54,6 +54,11 @@ void share_and_map(xengntshr_handle* sharing, xengnttab_handle* mapping) {
   say_address("xengnttab_map_grant_ref", "a reference that has ended",
               xengnttab_map_grant_ref(mapping, 0, refs[0], both));
   say_status("xengntshr_unshare", "one page", xengntshr_unshare(sharing, frozen, 1));
+  uint32_t new_refs[4] = {};
+  auto* anew = static_cast<uint8_t*>(xengntshr_share_pages(sharing, 0, 4, new_refs, 1));
+  say("xengntshr_share_pages", "pages that were written to and given back are zero",
+      yes(std::all_of(anew, anew + 4 * page, [](uint8_t b) { return b == 0; })));
+  xengntshr_unshare(sharing, anew, 4);
 }
 
 void map_several(xengntshr_handle* sharing, xengnttab_handle* mapping) {
