@@ -39,8 +39,14 @@ void QueueSet::remove(GuestQueue& queue) {
 }
 
 void QueueSet::look_at_parked(uint64_t now) {
-  const bool has_others = !hot_.empty() || moved_;
-  if (parked_.empty() || (has_others && now - last_look_ < look_interval_)) return;
+  if (now - last_look_ >= look_interval_) look(now);
+}
+
+void QueueSet::end_turn(bool moved, uint64_t now) {
+  if (!moved && hot_.empty()) look(now);
+}
+
+void QueueSet::look(uint64_t now) {
   last_look_ = now;
   const auto looks = std::min<size_t>(limits::parked_looks_at_once, parked_.size());
   for (size_t i = 0; i < looks; ++i) {

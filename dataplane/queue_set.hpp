@@ -16,9 +16,12 @@ class QueueSet {
   void add(GuestQueue& queue);     // starts hot
   void remove(GuestQueue& queue);  // harmless when it is not here
 
-  // Moves those of the next parked queues that have requests to the hot ones; if any are hot or the
-  // last turn moved frames, at most every limits::parked_look_interval_us. `now`: TSC.
+  // Moves those of the next parked queues that have requests to the hot ones, at most every
+  // limits::parked_look_interval_us. `now`: TSC.
   void look_at_parked(uint64_t now);
+  // The same at once, when none are hot and the turn that ends moved no frames, whoever's: nobody
+  // waits for it meanwhile, and a turn with frames finds it done.
+  void end_turn(bool moved, uint64_t now);
   // `action` with every hot queue.
   template <class Action>
   void each_hot(Action action) const {
@@ -42,8 +45,6 @@ class QueueSet {
   // A place for each vif with hot queues.
   const std::vector<GuestQueue*>& hot() const { return hot_.places(); }
   using Hot = VifPlaces<&GuestQueue::hot>;
-  // Whether the turn that ends moved frames, whoever's.
-  void note_turn(bool moved) { moved_ = moved; }
   // At its vif's next turn another queue comes first.
   void turn(size_t place) { hot_.turn(place); }
   const std::vector<GuestQueue*>& parked() const { return parked_; }
@@ -51,6 +52,7 @@ class QueueSet {
   uint32_t& cursor() { return cursor_; }
 
  private:
+  void look(uint64_t now);
   void make_hot(GuestQueue& queue) {
     queue.empty_turns = 0;
     hot_.add(queue);
@@ -60,7 +62,6 @@ class QueueSet {
   std::vector<GuestQueue*> parked_;
   const uint64_t look_interval_;  // TSC
   uint64_t last_look_ = 0;        // TSC
-  bool moved_ = false;
   uint32_t next_parked_ = 0;
   uint32_t cursor_ = 0;
 };

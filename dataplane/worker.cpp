@@ -76,7 +76,7 @@ bool Worker::turn() {
     relay_polls_until_ = rte_rdtsc() + limits::relay_poll_us * (rte_get_tsc_hz() / 1'000'000);
   const bool moved = forwarded.frames > 0 || transmitted || to_guest_.delivery_count > 0 ||
                      from_guest_.frame_count > 0;
-  queues_.note_turn(moved);
+  queues_.end_turn(moved, now);
   return moved;
 }
 

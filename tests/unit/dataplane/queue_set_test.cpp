@@ -112,22 +112,45 @@ TEST_CASE("queue set: with nothing hot it takes its time too, while turns move f
   Set s(40);
   s.park_all();
   s.put(39);
-  s.set.note_turn(true);
   s.look();
-  for (int turn = 0; turn < 100; ++turn) s.set.look_at_parked(s.now);
+  for (int turn = 0; turn < 100; ++turn) {
+    s.set.look_at_parked(s.now);
+    s.set.end_turn(true, s.now);
+  }
   CHECK_FALSE(s.hot(39));
-  s.set.note_turn(false);
-  for (int turn = 0; turn < 2; ++turn) s.set.look_at_parked(s.now);
-  CHECK(s.hot(39));
 }
 
-TEST_CASE("queue set: with nothing hot every turn looks") {
+TEST_CASE("queue set: with nothing hot every turn that moves nothing ends with a look") {
   Set s(40);
   s.park_all();
   s.put(39);
-  s.look();
-  for (int turn = 0; turn < 2; ++turn) s.set.look_at_parked(s.now);
+  for (int turn = 0; turn < 2; ++turn) s.set.end_turn(false, s.now);
+  CHECK(s.set.hot().empty());
+  s.set.end_turn(false, s.now);
   CHECK(s.hot(39));
+}
+
+TEST_CASE("queue set: with a hot queue a turn that moves nothing ends without a look") {
+  Set s(2);
+  s.park_all();
+  s.put(0);
+  s.look();
+  REQUIRE(s.hot(0));
+  s.put(1);
+  s.set.end_turn(false, s.now);
+  CHECK_FALSE(s.hot(1));
+}
+
+TEST_CASE("queue set: a turn soon after one that ended with a look begins without") {
+  Set s(40);
+  s.park_all();
+  s.now += limits::parked_look_interval_us * (rte_get_tsc_hz() / 1'000'000);
+  s.set.end_turn(false, s.now);  // at the first 16
+  s.put(20);
+  s.set.look_at_parked(s.now);
+  CHECK_FALSE(s.hot(20));
+  s.look();
+  CHECK(s.hot(20));
 }
 
 TEST_CASE("queue set: one parked queue among many is found within a round") {

@@ -183,8 +183,8 @@ TEST_CASE("collect: queues that park in the middle of a look do not hide others"
   CHECK(m.queues.hot().empty());
   CHECK(m.queues.parked().size() == 3);
   for (uint32_t i = 0; i < 3; ++i) m.put(i, 1);
-  m.collect();
-  CHECK(m.queues.hot().size() + m.queues.parked().size() == 3);
+  m.queues.end_turn(false, 0);
+  CHECK(m.queues.hot().size() == 3);
   m.collect();
   CHECK(m.batch.run_count == 3);
 }
