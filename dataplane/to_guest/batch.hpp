@@ -55,6 +55,13 @@ inline uint32_t aligned_slots_for(const rte_mbuf* frame, bool hashed, uint16_t h
          extra_slots_for(frame, hashed, headroom);
 }
 
+// Short frames begin at so many different lines of the guest's pages: all at the pages' beginnings,
+// they would have a few sets of each cache to themselves, and push each other out of it.
+inline constexpr uint32_t begin_lines = 32;
+inline constexpr uint32_t line_bytes = 64;
+inline constexpr uint32_t spread_frame_bytes_max =
+    netif::page_bytes - (begin_lines - 1) * line_bytes;
+
 // A frame and the neighbouring slots of the guest that take it.
 struct Delivery {
   GuestQueue* queue;
@@ -64,6 +71,7 @@ struct Delivery {
   uint16_t headroom;                // of each page
   bool bad_reference : 1;           // a slot was posted that nothing can be copied to
   bool aligned : 1;                 // aligned_slots_for
+  uint8_t begin_line : 5;           // of the page; not 0 in one slot without headroom alone
   uint8_t hash_type;                // FrameHash's, or no_hash
   uint32_t hash_value;
 
@@ -74,7 +82,8 @@ struct Delivery {
   bool is_extra_slot(uint32_t i) const { return i >= 1 && i <= extra_slots(); }
   // Of slot number `i`: where its bytes begin in the guest's page, and how many it has room for.
   uint16_t offset(uint32_t i) const {
-    return aligned && i == 0 ? static_cast<uint16_t>(place_in_page(frame)) : headroom;
+    if (aligned && i == 0) return static_cast<uint16_t>(place_in_page(frame));
+    return static_cast<uint16_t>(headroom + begin_line * line_bytes);
   }
   uint32_t room(uint32_t i) const { return netif::page_bytes - offset(i); }
 };

@@ -46,8 +46,12 @@ void plan_delivery(ToGuestBatch& batch, Delivery& delivery) {
   delivery.first_copy = static_cast<uint16_t>(batch.copies.count());
   if (is_short(delivery)) [[likely]] {
     auto* bytes = rte_pktmbuf_mtod(delivery.frame, uint8_t*);
-    const uint32_t reference = batch.slots[delivery.first_slot].gref;
-    delivery.bad_reference = !batch.copies.add(reference, 0, bytes, delivery.frame->data_len);
+    const netif::ToGuestRequest& slot = batch.slots[delivery.first_slot];
+    if (delivery.queue->settings->reads_offsets() &&
+        delivery.frame->data_len <= spread_frame_bytes_max)
+      delivery.begin_line = slot.id % begin_lines;  // a buffer's lines are always the same ones
+    delivery.bad_reference =
+        !batch.copies.add(slot.gref, delivery.offset(0), bytes, delivery.frame->data_len);
   } else {
     plan_long(batch, delivery);
   }
@@ -81,6 +85,7 @@ uint32_t copies_for(const rte_mbuf* frame, uint32_t slots) {
           .headroom = headroom,
           .bad_reference = false,
           .aligned = aligned,
+          .begin_line = 0,
           .hash_type = hash ? hash->type : Delivery::no_hash,
           .hash_value = hash ? hash->value : 0};
 }

@@ -91,7 +91,7 @@ void answer_delivery(const ToGuestBatch& batch, const Delivery& delivery, bool c
   if (delivery.slot_count != 1 || !copied) [[unlikely]]
     return answer_slots(batch, delivery, copied);
   delivery.queue->to_guest.answer({.id = batch.slots[delivery.first_slot].id,
-                                   .offset = 0,
+                                   .offset = delivery.offset(0),
                                    .flags = checksum_flags(delivery.frame),
                                    .status = static_cast<int16_t>(delivery.frame->pkt_len)});
 }

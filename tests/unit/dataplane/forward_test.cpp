@@ -243,8 +243,7 @@ TEST_CASE("seed_S04_between_guests_a_blank_checksum_stays_blank_and_validated") 
     const auto answer = f.guests[1]->to_guest.get();
     REQUIRE(answer);
     CHECK(answer->flags == (NETRXF_csum_blank | NETRXF_data_validated));
-    const uint8_t* buffer = f.guests[1]->buffer(ipv6 ? 1 : 0);
-    CHECK(Bytes(buffer, buffer + answer->status) == packet.bytes);
+    CHECK(f.guests[1]->bytes_in(ipv6 ? 1 : 0, *answer) == packet.bytes);
   }
 }
 

@@ -128,6 +128,11 @@ class TestGuest {
   // Index of the buffer that was posted at a position of the ring.
   uint32_t posted_buffer(uint32_t position) const { return position - start; }
   const uint8_t* buffer(uint32_t index) const { return buffers_.at(index)->bytes; }
+  // What an answer says is in it.
+  Bytes bytes_in(uint32_t index, const netif::ToGuestResponse& answer) const {
+    const uint8_t* begin = buffer(index) + answer.offset;
+    return {begin, begin + answer.status};
+  }
 
   // Its page of this reference is mapped from here on, as after an ADD_GREF_MAPPING.
   void stage(uint32_t reference, bool writable = true) {

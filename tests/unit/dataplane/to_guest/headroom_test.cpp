@@ -143,7 +143,7 @@ TEST_CASE("headroom: what changes between turns changes no turn's frames in part
   to_guest::respond(s.batch, s.backlogged, *s.events, 1);
   auto answers = s.guest.deliveries();
   REQUIRE(answers.size() == 1);
-  CHECK(answers[0].offset == 0);
+  CHECK(answers[0].offset == 10 * 64);  // its line (spread)
   CHECK(answers[0].flags == 0);
   s.queue_frame(plain_frame(60));
   s.run();
