@@ -124,7 +124,7 @@ struct Costs {
 struct Machine {
   pthread_mutex_t lock;   // robust: who dies with it leaves it to the next
   uint32_t next_number;   // of the next domain
-  uint32_t free_pages;    // how many of free_page
+  uint32_t lowest_free;   // no page below it is free
   uint32_t next_mapping;  // where the search for a free one goes on
   std::array<Fault, fault_names.size()> faults;
   Costs costs;
@@ -132,7 +132,7 @@ struct Machine {
   std::array<Client, clients_max> clients;
   std::array<Handle, handles_max> handles;
   std::array<Mapping, mappings_max> mappings;
-  std::array<uint32_t, pages_max> free_page;  // a stack
+  std::array<uint64_t, pages_max / 64> pages_in_use;  // a bit each
   std::array<Domain, domains_max> domains;
 };
 

@@ -8,6 +8,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <bit>
 #include <cstring>
 #include <mutex>
 
@@ -143,19 +145,30 @@ Locked::~Locked() {
   pthread_mutex_unlock(&machine_.lock);
 }
 
-// The page's first touch is of this mapping, by superpages; those of a guest are of single pages.
+// The lowest that is free: neighbours in a domain are neighbours in the file, and stay it when
+// others have come and gone. Its first touch is of this mapping, by superpages; those of a guest
+// are of single pages.
 uint32_t take_page(Here& here) {
   Machine& machine = *here.machine;
-  if (machine.free_pages == 0) return no_page;
-  const uint32_t page = machine.free_page[--machine.free_pages];
-  *static_cast<volatile uint8_t*>(here.page(page)) = 0;
-  return page;
+  for (size_t i = machine.lowest_free / 64; i < machine.pages_in_use.size(); ++i) {
+    uint64_t& word = machine.pages_in_use[i];
+    if (~word == 0) continue;
+    const auto bit = static_cast<uint32_t>(std::countr_one(word));
+    word |= uint64_t{1} << bit;
+    const uint32_t page = static_cast<uint32_t>(i) * 64 + bit;
+    machine.lowest_free = page + 1;
+    *static_cast<volatile uint8_t*>(here.page(page)) = 0;
+    return page;
+  }
+  return no_page;
 }
 
 void free_page(Here& here, uint32_t page) {
   wait_for_copies(*here.machine);
   std::memset(here.page(page), 0, page_bytes);
-  here.machine->free_page[here.machine->free_pages++] = page;
+  Machine& machine = *here.machine;
+  machine.pages_in_use[page / 64] &= ~(uint64_t{1} << page % 64);
+  machine.lowest_free = std::min(machine.lowest_free, page);
 }
 
 std::string handle_path(const std::string& directory, uint32_t handle) {

@@ -36,9 +36,6 @@ void power_on(Machine& machine) {
   pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
   pthread_mutex_init(&machine.lock, &attributes);
   for (Mapping& mapping : machine.mappings) mapping.client = nobody;
-  // The lowest first: neighbours in a domain are neighbours in the file.
-  for (uint32_t page = pages_max; page > 0; --page)
-    machine.free_page[machine.free_pages++] = page - 1;
 }
 
 void send_answer(int connection, const Answer& answer, int file) {
