@@ -42,8 +42,10 @@ void QueueSet::look_at_parked(uint64_t now) {
   if (now - last_look_ >= look_interval_) look(now);
 }
 
-void QueueSet::end_turn(bool moved, uint64_t now) {
-  if (!moved && hot_.empty()) look(now);
+bool QueueSet::end_turn(bool moved, uint64_t now) {
+  if (moved || !hot_.empty()) return false;
+  look(now);
+  return !hot_.empty();
 }
 
 void QueueSet::look(uint64_t now) {

@@ -20,8 +20,9 @@ class QueueSet {
   // limits::parked_look_interval_us. `now`: TSC.
   void look_at_parked(uint64_t now);
   // The same at once, when none are hot and the turn that ends moved no frames, whoever's: nobody
-  // waits for it meanwhile, and a turn with frames finds it done.
-  void end_turn(bool moved, uint64_t now);
+  // waits for it meanwhile, and a turn with frames finds it done. Whether some became hot: the next
+  // turn has work.
+  bool end_turn(bool moved, uint64_t now);
   // `action` with every hot queue.
   template <class Action>
   void each_hot(Action action) const {

@@ -46,6 +46,7 @@ void Worker::run() {
 }
 
 bool Worker::turn() {
+  found_parked_ = false;
   take_commands();
   if (table_ == nullptr) return false;
   const uint64_t now = rte_rdtsc();
@@ -76,12 +77,12 @@ bool Worker::turn() {
     relay_polls_until_ = rte_rdtsc() + limits::relay_poll_us * (rte_get_tsc_hz() / 1'000'000);
   const bool moved = forwarded.frames > 0 || transmitted || to_guest_.delivery_count > 0 ||
                      from_guest_.frame_count > 0;
-  queues_.end_turn(moved, now);
+  found_parked_ = queues_.end_turn(moved, now);
   return moved;
 }
 
 bool Worker::expects_work(uint64_t now) const {
-  return from_guest_.gathering || now < relay_polls_until_;
+  return found_parked_ || from_guest_.gathering || now < relay_polls_until_;
 }
 
 // Until when more of the stream that this turn brought is likely to come; 0: it brought none. A

@@ -83,6 +83,7 @@ class Worker {
   Idle idle_;
   uint64_t last_turn_ended_ = 0;    // TSC
   uint64_t relay_polls_until_ = 0;  // TSC
+  bool found_parked_ = false;       // the last turn ended with guests' requests found
   bool stopped_ = false;
 };
 

@@ -140,10 +140,10 @@ void prefetch_first(std::span<GuestQueue* const> hot, size_t first, uint32_t sha
 
 }  // namespace
 
-// Outline: parked queues with requests become hot; then each vif with hot queues once, starting
-// after the one that was served first last time, until the batch is full; empty ones park after a
-// while. Turns are shared by work: a vif whose frames make more of it than its slots say is passed
-// over for that, while others have requests.
+// Outline: if a look is due, parked queues with requests become hot; then each vif with hot queues
+// once, starting after the one that was served first last time, until the batch is full; empty ones
+// park after a while. Turns are shared by work: a vif whose frames make more of it than its slots
+// say is passed over for that, while others have requests.
 void collect(QueueSet& queues, FromGuestBatch& batch, uint64_t now, uint64_t gather_cycles) {
   batch.clear();
   batch.now = static_cast<int64_t>(now);

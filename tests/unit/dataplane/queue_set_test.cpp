@@ -124,9 +124,9 @@ TEST_CASE("queue set: with nothing hot every turn that moves nothing ends with a
   Set s(40);
   s.park_all();
   s.put(39);
-  for (int turn = 0; turn < 2; ++turn) s.set.end_turn(false, s.now);
+  for (int turn = 0; turn < 2; ++turn) CHECK_FALSE(s.set.end_turn(false, s.now));
   CHECK(s.set.hot().empty());
-  s.set.end_turn(false, s.now);
+  CHECK(s.set.end_turn(false, s.now));
   CHECK(s.hot(39));
 }
 
@@ -137,7 +137,7 @@ TEST_CASE("queue set: with a hot queue a turn that moves nothing ends without a 
   s.look();
   REQUIRE(s.hot(0));
   s.put(1);
-  s.set.end_turn(false, s.now);
+  CHECK_FALSE(s.set.end_turn(false, s.now));
   CHECK_FALSE(s.hot(1));
 }
 
