@@ -75,15 +75,14 @@ void destroy_domain(Here& here, uint32_t slot) {
 void release_client(Here& here, uint32_t index) {
   Machine& machine = *here.machine;
   Client& client = machine.clients[index];
+  client.in_copies = 0;  // it died in them: nobody is to wait
   for (uint32_t mapping = 0; mapping < mappings_max; ++mapping)
     if (machine.mappings[mapping].client == index) end_mapping(here, mapping);
   for (uint32_t handle = 0; handle < handles_max; ++handle)
     if (machine.handles[handle].in_use && machine.handles[handle].client == index)
       close_handle(here, handle);
-  client.in_copies = 0;
   Domain& domain = machine.domains[client.domain];
-  // The last first: its page is the last to be taken again, so that neighbours stay neighbours.
-  for (uint32_t reference = grants_per_domain; reference-- > first_free_reference;)
+  for (uint32_t reference = first_free_reference; reference < grants_per_domain; ++reference)
     if (domain.grants[reference].word != 0 && domain.grants[reference].owner == index)
       end_share(here, client.domain, reference);
   client.in_use = 0;

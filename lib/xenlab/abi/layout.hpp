@@ -16,7 +16,7 @@ inline constexpr uint32_t domains_max = 256;           // alive at once
 inline constexpr uint32_t grants_per_domain = 65'536;  // 512 grant frames; Xen's default is 64
 inline constexpr uint32_t ports_per_domain = 4'096;    // as with Xen's two-level event channels
 inline constexpr uint32_t handles_max = 2'048;         // open handles of event channels
-inline constexpr uint32_t pages_max = 1U << 20;        // of all domains: 4 GiB, as far as used
+inline constexpr uint32_t pages_max = 1U << 20;        // of all domains: 4 GiB, as far as ever used
 inline constexpr uint32_t clients_max = 1'024;         // processes
 inline constexpr uint32_t mappings_max = 65'536;       // of grants, of all processes
 inline constexpr uint32_t first_reserved_domid = 0x7ff0;
@@ -121,6 +121,7 @@ struct Costs {
   std::atomic<uint64_t> hypercall_cycles, copy_cycles, notify_cycles;
 };
 
+static_assert(pages_max % 64 == 0);
 struct Machine {
   pthread_mutex_t lock;   // robust: who dies with it leaves it to the next
   uint32_t next_number;   // of the next domain

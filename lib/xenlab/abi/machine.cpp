@@ -167,8 +167,8 @@ void free_page(Here& here, uint32_t page) {
   wait_for_copies(*here.machine);
   std::memset(here.page(page), 0, page_bytes);
   Machine& machine = *here.machine;
-  machine.pages_in_use[page / 64] &= ~(uint64_t{1} << page % 64);
   machine.lowest_free = std::min(machine.lowest_free, page);
+  machine.pages_in_use[page / 64] &= ~(uint64_t{1} << page % 64);
 }
 
 std::string handle_path(const std::string& directory, uint32_t handle) {

@@ -50,6 +50,7 @@ void share_and_map(xengntshr_handle* sharing, xengnttab_handle* mapping) {
   for (void* start : {static_cast<void*>(one), again, read})
     say_status("xengnttab_unmap", "one page", xengnttab_unmap(mapping, start, 1));
   say_status("xengnttab_unmap", "a second time", xengnttab_unmap(mapping, one, 1));
+  std::memset(shared, 0xff, 3 * page);
   say_status("xengntshr_unshare", "three pages", xengntshr_unshare(sharing, shared, 3));
   say_address("xengnttab_map_grant_ref", "a reference that has ended",
               xengnttab_map_grant_ref(mapping, 0, refs[0], both));
