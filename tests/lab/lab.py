@@ -325,7 +325,8 @@ class Lab:
         return {"fds": len(list((process / "fd").iterdir())),
                 "mapped": maps.count("memfd:xenlab"),
                 "ports": counted["ports"],
-                "rss": int(status.split("VmRSS:")[1].split()[0])}
+                "rss": sum(int(status.split(key)[1].split()[0])  # guests' pages are "mapped"
+                           for key in ("RssAnon:", "RssFile:"))}
 
     def daemon_cpu_seconds(self):
         """What it has used so far."""
