@@ -6,6 +6,8 @@
                                        ns of each round of so many calls of so many segments
     copier.py notify PORTS_OF CALLS ROUNDS
                                        the same with notifications of a port for domain PORTS_OF
+    copier.py churn PAGES ROUNDS       shares so many pages, writes to each and gives them back, so
+                                       often; an error when new ones are not zero
     copier.py hold DOMID REF           a copy of the page; prints its first byte for each line of
                                        input, and the page's of the same moment"""
 
@@ -49,6 +51,19 @@ def share(domid):
     for line in sys.stdin:
         ctypes.memset(page, int(line), PAGE)
         print("filled", flush=True)
+
+
+def churn(pages, rounds):
+    lib = library("xengnttab")
+    handle, count = ctypes.c_void_p(lib.xengntshr_open(None, 0)), int(pages)
+    refs, zeros = (ctypes.c_uint32 * count)(), bytes(count * PAGE)
+    for number in range(int(rounds)):
+        shared = lib.xengntshr_share_pages(handle, 0, count, refs, 1)
+        assert shared, f"round {number}: nothing left to share"
+        assert ctypes.string_at(shared, len(zeros)) == zeros, f"round {number}: not zero"
+        for page in range(count):
+            ctypes.memset(shared + page * PAGE + number % PAGE, 255, 1)
+        lib.xengntshr_unshare(handle, ctypes.c_void_p(shared), count)
 
 
 def plan(domid, ref, count, local):
@@ -105,4 +120,5 @@ def hold(domid, ref):
         print(ours[0][0], now[0][0], flush=True)
 
 
-{"share": share, "copy": copy, "notify": notify, "hold": hold}[sys.argv[1]](*sys.argv[2:])
+{"share": share, "churn": churn, "copy": copy, "notify": notify,
+ "hold": hold}[sys.argv[1]](*sys.argv[2:])

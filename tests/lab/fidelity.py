@@ -85,6 +85,17 @@ def superpages(lab):
     assert bytes_ > 4 << 30 and start % (2 << 20) == 0 and "hg" in flags, (bytes_, start, flags)
 
 
+@scenario("pages that are given back are given again, and are zero", daemon=False)
+def pages_again(lab):
+    """More of them in all than a lab has."""
+    lab.create("g1")
+    each, rounds = 2048, 520
+    assert each * rounds > 1 << 20
+    churn = lab.start("g1", sys.executable, COPIER, "churn", each, rounds)
+    _, err = churn.communicate(timeout=60)
+    assert churn.returncode == 0, err
+
+
 @scenario("who is told late of an event that it has read waits for no other", daemon=False)
 def told_late(lab):
     """As a process does that raised one and was held up before it told of it."""
