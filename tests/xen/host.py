@@ -110,8 +110,8 @@ class XenHost:
         threading.Thread(target=self.read_answers, daemon=True).start()
         self.ready.wait(timeout)
         if not self.up:
-            raise HostError(f"dom0 did not come up, {time.monotonic() - self.started:.0f} s after"
-                            f" the start\n{self.console_tail()}")
+            raise self.ended(f"dom0 did not come up, {time.monotonic() - self.started:.0f} s"
+                             " after the start")
 
     def qemu_command(self, tree, ramdisk, channel):
         pinned = "dom0_vcpus_pin" if self.pin_dom0 else ""
@@ -157,6 +157,12 @@ class XenHost:
         ends = ("Dom0 crashed", "Panic on CPU", "Hardware Dom0 shutdown")
         return self.machine.poll() is not None or any(end in self.console_tail(8) for end in ends)
 
+    def ended(self, what="the machine has ended"):
+        """What to raise once it has: the machine's own fault, if its console ends in one."""
+        tail = self.console_tail()
+        kind = MachineFault if TRIPLE_FAULT.search(tail) else HostError
+        return kind(f"{what}\n{tail}")
+
     # --- the channel ---
 
     def read_answers(self):
@@ -168,9 +174,7 @@ class XenHost:
         except OSError:
             pass  # the machine ended
         for future in list(self.waiting.values()):
-            tail = self.console_tail()
-            kind = MachineFault if TRIPLE_FAULT.search(tail) else HostError
-            future.set_exception(kind(f"the machine ended\n{tail}"))
+            future.set_exception(self.ended())
         self.ready.set()
 
     def read_answer(self, line, stream):
@@ -191,7 +195,7 @@ class XenHost:
             with self.sending:
                 self.channel.sendall(request(number, timeout, command, data))
         except OSError:
-            raise HostError(f"the machine has ended\n{self.console_tail()}") from None
+            raise self.ended() from None
         return future
 
     def dom0_bytes(self, command, timeout=30, data=b""):
@@ -207,8 +211,9 @@ class XenHost:
             except FutureTimeout:
                 dead = self.dead()
                 if dead or time.monotonic() > started + timeout + 15:
-                    raise (HostError if dead else MachineFault)(
-                        f"no answer from dom0 to: {command}\n{self.console_tail()}") from None
+                    what = f"no answer from dom0 to: {command}"
+                    raise (self.ended(what) if dead else
+                           MachineFault(f"{what}\n{self.console_tail()}")) from None
         status, output = future.result()
         self.note("dom0", command, status, output, time.monotonic() - started)
         return status, output
