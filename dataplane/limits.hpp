@@ -97,10 +97,13 @@ inline constexpr uint32_t backlog_buffers_max = backlog_frames_max;
 // smaller ones for an attack and stop (i40e_rxtx.h I40E_MIN_TSO_MSS).
 inline constexpr uint32_t offloaded_segment_bytes_min = 256;
 inline constexpr uint32_t empty_turns_before_parking = 1000;
-// A worker with hot queues, or frames for guests, looks at so many parked ones so often: of a
-// thousand at each within a millisecond.
-inline constexpr uint32_t parked_looks_at_once = 16;
-inline constexpr uint32_t parked_look_interval_us = 15;
+// A worker with hot queues, or frames for guests, looks at one in so many of the parked ones so
+// often: of a thousand at each within a millisecond.
+inline constexpr uint32_t parked_look_interval_us = 60;
+inline constexpr uint32_t parked_look_rounds = 16;
+static_assert(parked_look_interval_us * parked_look_rounds <= 1000);
+inline constexpr uint32_t parked_looks_min = 16, parked_looks_max = 64;  // at once
+static_assert(parked_looks_max * parked_look_rounds >= 1000);
 inline constexpr uint32_t commands_per_turn = 8;
 inline constexpr uint32_t command_queue_max = 256;
 

@@ -5,22 +5,6 @@
 #include <algorithm>
 
 namespace netback {
-namespace {
-
-// Order does not matter.
-void erase(std::vector<GuestQueue*>& list, GuestQueue& queue) {
-  const auto at = std::find(list.begin(), list.end(), &queue);
-  if (at == list.end()) return;
-  *at = list.back();
-  list.pop_back();
-}
-
-bool has_requests(const GuestQueue& queue) {
-  const auto available = queue.from_guest.available();
-  return !available || *available > 0;  // an impossible count is for collect to report
-}
-
-}  // namespace
 
 QueueSet::QueueSet()
     : look_interval_(limits::parked_look_interval_us * (rte_get_tsc_hz() / 1'000'000)) {
@@ -35,7 +19,10 @@ void QueueSet::add(GuestQueue& queue) {
 
 void QueueSet::remove(GuestQueue& queue) {
   hot_.remove(queue);
-  erase(parked_, queue);
+  const auto at = std::ranges::find(parked_, &queue, &Parked::queue);
+  if (at == parked_.end()) return;
+  *at = parked_.back();
+  parked_.pop_back();
 }
 
 void QueueSet::look_at_parked(uint64_t now) {
@@ -50,17 +37,21 @@ bool QueueSet::end_turn(bool moved, uint64_t now) {
 
 void QueueSet::look(uint64_t now) {
   last_look_ = now;
-  const auto looks = std::min<size_t>(limits::parked_looks_at_once, parked_.size());
+  const size_t share =
+      (parked_.size() + limits::parked_look_rounds - 1) / limits::parked_look_rounds;
+  const size_t looks = std::min<size_t>(
+      std::clamp<size_t>(share, limits::parked_looks_min, limits::parked_looks_max),
+      parked_.size());
   for (size_t i = 0; i < looks; ++i) {
     if (next_parked_ >= parked_.size()) next_parked_ = 0;
-    GuestQueue* queue = parked_[next_parked_];
-    if (!has_requests(*queue)) {
+    const Parked parked = parked_[next_parked_];
+    if (!parked.requests.sees_some()) {
       ++next_parked_;
       continue;
     }
     parked_[next_parked_] = parked_.back();  // the next one to look at
     parked_.pop_back();
-    make_hot(*queue);
+    make_hot(*parked.queue);
   }
 }
 
@@ -72,7 +63,7 @@ bool QueueSet::note(GuestQueue& queue, bool had_requests) {
 void QueueSet::park_idle() {
   hot_.remove_if([&](GuestQueue& queue) {
     if (queue.empty_turns < limits::empty_turns_before_parking) return false;
-    parked_.push_back(&queue);
+    parked_.push_back({&queue, queue.from_guest.watch()});
     return true;
   });
 }

@@ -1,5 +1,5 @@
 // Which guest queues a turn looks at: every hot one, and now and then a few parked ones. A thousand
-// idle vifs must not slow one busy vif: a look at a parked queue is a cache miss or two.
+// idle vifs must not slow one busy vif, and each look misses the cache and the TLB.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +11,11 @@ namespace netback {
 
 class QueueSet {
  public:
+  struct Parked {
+    GuestQueue* queue;
+    FromGuestRing::Watch requests;
+  };
+
   QueueSet();
 
   void add(GuestQueue& queue);     // starts hot
@@ -31,9 +36,9 @@ class QueueSet {
   // Makes those parked queues hot of which it is true.
   template <class Condition>
   void unpark_if(Condition condition) {
-    std::erase_if(parked_, [&](GuestQueue* queue) {
-      if (!condition(*queue)) return false;
-      make_hot(*queue);
+    std::erase_if(parked_, [&](const Parked& parked) {
+      if (!condition(*parked.queue)) return false;
+      make_hot(*parked.queue);
       return true;
     });
   }
@@ -48,7 +53,7 @@ class QueueSet {
   using Hot = VifPlaces<&GuestQueue::hot>;
   // At its vif's next turn another queue comes first.
   void turn(size_t place) { hot_.turn(place); }
-  const std::vector<GuestQueue*>& parked() const { return parked_; }
+  const std::vector<Parked>& parked() const { return parked_; }
   // The place at which the next turn starts, so that none is always first.
   uint32_t& cursor() { return cursor_; }
 
@@ -60,7 +65,7 @@ class QueueSet {
   }
 
   Hot hot_;
-  std::vector<GuestQueue*> parked_;
+  std::vector<Parked> parked_;
   const uint64_t look_interval_;  // TSC
   uint64_t last_look_ = 0;        // TSC
   uint32_t next_parked_ = 0;

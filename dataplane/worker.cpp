@@ -122,7 +122,7 @@ bool Worker::apply(const Command& command) {
   } else if (const auto* use_table = std::get_if<UseTable>(&command.what)) {
     table_ = use_table->table;
     queues_.each_hot([this](GuestQueue& queue) { place(queue); });
-    for (GuestQueue* queue : queues_.parked()) place(*queue);
+    for (const QueueSet::Parked& parked : queues_.parked()) place(*parked.queue);
   } else if (const auto* use_settings = std::get_if<UseSettings>(&command.what)) {
     use_settings->queue->settings = use_settings->settings;
   } else if (const auto* use_staging = std::get_if<UseStaging>(&command.what)) {

@@ -103,6 +103,21 @@ class BackRing {
     return load(shared_->req_prod, std::memory_order_seq_cst) - taken_ >= wanted;
   }
 
+  // Says whether there are requests to take, without the BackRing: of many rings that are looked at
+  // in passing, the pages' own lines are all that is fetched. Nothing is taken while it is in use.
+  // An impossible count is something too, for available() to report.
+  class Watch {
+   public:
+    bool sees_some() const { return load(*req_prod_, std::memory_order_acquire) != taken_; }
+
+   private:
+    friend BackRing;
+    Watch(uint32_t& req_prod, uint32_t taken) : req_prod_(&req_prod), taken_(taken) {}
+    uint32_t* req_prod_;
+    uint32_t taken_;
+  };
+  Watch watch() const { return Watch(shared_->req_prod, taken_); }
+
   uint32_t unanswered() const { return taken_ - answered_; }
   uint32_t unpublished() const { return answered_ - published_; }
   uint32_t next_slot() const { return taken_; }  // ring position of the next untaken request

@@ -2,6 +2,8 @@
 // sender's pages to the receiver's.
 #include "dataplane/direct.hpp"
 
+#include <rte_cycles.h>
+
 #include <set>
 
 #include "tests/unit/support/direct.hpp"
@@ -161,6 +163,7 @@ TEST_CASE("direct: a turn takes no more of a guest's slots than all of its queue
   f.turn(limits::empty_turns_before_parking + 1);  // the sender has the turns to itself
   f.receiver.post_buffers(230);
   for (int i = 0; i < 7; ++i) f.put(f.packet({.payload = 65'400}));
+  rte_delay_us_block(limits::parked_look_interval_us);
   f.turn();
   CHECK(f.direct() == 3);  // of 34 slots each, of 128
   CHECK(f.receiver.count(Q::to_guest_frames) == 1 + 6);

@@ -47,7 +47,7 @@ TEST_CASE(
     "idle: a request of one of many parked queues keeps it awake, and the next turn sees it") {
   Idling i;
   std::vector<std::unique_ptr<TestGuest>> others;
-  for (uint16_t vif = 1; vif <= 3 * limits::parked_looks_at_once; ++vif) {
+  for (uint16_t vif = 1; vif <= 3 * limits::parked_looks_min; ++vif) {
     others.push_back(std::make_unique<TestGuest>(vif));
     i.queues.add(*others.back()->queue);
     while (!QueueSet::note(*others.back()->queue, false)) {
@@ -136,7 +136,8 @@ TEST_CASE(
   i.after_turn(false);
   CHECK(i.queues.hot().size() == 5);
   CHECK(i.queues.parked().size() == 96);
-  for (const GuestQueue* queue : i.queues.parked()) CHECK(queue->from_guest.available() == 0u);
+  for (const QueueSet::Parked& each : i.queues.parked())
+    CHECK(each.queue->from_guest.available() == 0u);
   for (const auto& guest : parked) CHECK(guest->from_guest.req_event() == 1);
 }
 

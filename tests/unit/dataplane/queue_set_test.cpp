@@ -87,6 +87,37 @@ TEST_CASE("queue set: a parked queue with an impossible producer becomes hot") {
   CHECK(s.hot(0));
 }
 
+TEST_CASE("queue set: a queue that parked before is watched from where it parks again") {
+  Set s(1);
+  for (int time = 0; time < 2; ++time) {
+    s.park_all();
+    s.look();
+    CHECK(s.set.hot().empty());
+    s.put(0);
+    s.look();
+    REQUIRE(s.hot(0));
+    s.queue(0).from_guest.take(1);
+  }
+}
+
+TEST_CASE("queue set: a queue that parks with requests, as nobody takes them, is found with them") {
+  Set s(1);
+  s.put(0);
+  s.park_all();
+  s.look();
+  CHECK(s.hot(0));
+}
+
+TEST_CASE("queue set: of many parked queues it looks at a sixteenth at once, at most at 64") {
+  for (const auto& [parked, looked_at] : {std::pair{305u, 20u}, {1100u, 64u}}) {
+    Set s(parked);
+    s.park_all();
+    for (uint32_t i = 0; i < parked; ++i) s.put(i);
+    s.look();
+    CHECK(s.set.hot().size() == looked_at);
+  }
+}
+
 TEST_CASE("queue set: looks at 16 parked queues at once and at all in time") {
   Set s(40);
   s.park_all();
@@ -169,7 +200,20 @@ TEST_CASE("queue set: a queue that takes the place of one with requests is looke
   s.park_all();
   for (const uint32_t i : {0, 2, 3}) s.put(i);
   s.look();
-  CHECK(s.set.parked() == std::vector<GuestQueue*>{&s.queue(1)});
+  REQUIRE(s.set.parked().size() == 1);
+  CHECK(s.set.parked()[0].queue == &s.queue(1));
+}
+
+TEST_CASE("queue set: the others stay parked, and are found, when one is removed") {
+  Set s(3);
+  s.park_all();
+  s.set.remove(s.queue(0));
+  REQUIRE(s.set.parked().size() == 2);
+  for (const uint32_t i : {0, 1, 2}) s.put(i);
+  s.look();
+  CHECK_FALSE(s.hot(0));
+  CHECK(s.hot(1));
+  CHECK(s.hot(2));
 }
 
 TEST_CASE("queue set: removes from either list, and what is not there") {

@@ -135,7 +135,8 @@ TEST_CASE("queue set: the queues of a vif park one by one") {
   }
   set.park_idle();
   CHECK(set.hot() == Places{&v.queue(1)});
-  CHECK(set.parked() == Places{&v.queue(0)});
+  REQUIRE(set.parked().size() == 1);
+  CHECK(set.parked()[0].queue == &v.queue(0));
   set.unpark_if([](const GuestQueue&) { return true; });
   CHECK(set.hot().size() == 1);
   uint32_t hot = 0;

@@ -110,6 +110,23 @@ TEST_CASE("ring: indices wrap over 2^32") {  // H02, FBT 7, 14
   CHECK_FALSE(rings.front.get());
 }
 
+TEST_CASE("ring: a watch sees what is to take, possible or not, and when it came") {
+  Rings rings(UINT32_MAX);
+  rings.put(2);
+  rings.back.take(2);
+  const FromGuestRing::Watch watch = rings.back.watch();
+  CHECK_FALSE(watch.sees_some());
+  rings.put(1);
+  CHECK(watch.sees_some());
+  CHECK(rings.back.watch().sees_some());
+  rings.back.take(1);
+  CHECK_FALSE(rings.back.watch().sees_some());
+  for (const uint32_t produced : {0u, 1000u}) {  // below what was taken; beyond the ring
+    rings.front.req_prod() = produced;
+    CHECK(rings.back.watch().sees_some());
+  }
+}
+
 TEST_CASE("ring: slots are copied out in order and past the ring's end") {
   Rings rings(254);
   rings.put(4);
