@@ -37,8 +37,7 @@ class HostError(Exception):
 
 
 class MachineFault(HostError):
-    """The emulated machine's own: dom0 answers nothing any more and has not said that it crashed,
-    or it ended in a triple fault."""
+    """The emulated machine's own: dom0 answers nothing any more and has said nothing of a crash."""
 
 
 class GuestFault(HostError):
@@ -110,8 +109,8 @@ class XenHost:
         threading.Thread(target=self.read_answers, daemon=True).start()
         self.ready.wait(timeout)
         if not self.up:
-            raise self.ended(f"dom0 did not come up, {time.monotonic() - self.started:.0f} s"
-                             " after the start")
+            raise HostError(f"dom0 did not come up, {time.monotonic() - self.started:.0f} s after"
+                            f" the start\n{self.console_tail()}")
 
     def qemu_command(self, tree, ramdisk, channel):
         pinned = "dom0_vcpus_pin" if self.pin_dom0 else ""
@@ -157,11 +156,9 @@ class XenHost:
         ends = ("Dom0 crashed", "Panic on CPU", "Hardware Dom0 shutdown")
         return self.machine.poll() is not None or any(end in self.console_tail(8) for end in ends)
 
-    def ended(self, what="the machine has ended"):
-        """What to raise once it has: the machine's own fault, if its console ends in one."""
-        tail = self.console_tail()
-        kind = MachineFault if TRIPLE_FAULT.search(tail) else HostError
-        return kind(f"{what}\n{tail}")
+    def fell(self):
+        """Whether it ended in a triple fault, its own, whatever was noticed of that first."""
+        return bool(TRIPLE_FAULT.search(self.console_tail()))
 
     # --- the channel ---
 
@@ -174,7 +171,7 @@ class XenHost:
         except OSError:
             pass  # the machine ended
         for future in list(self.waiting.values()):
-            future.set_exception(self.ended())
+            future.set_exception(HostError(f"the machine ended\n{self.console_tail()}"))
         self.ready.set()
 
     def read_answer(self, line, stream):
@@ -195,7 +192,7 @@ class XenHost:
             with self.sending:
                 self.channel.sendall(request(number, timeout, command, data))
         except OSError:
-            raise self.ended() from None
+            raise HostError(f"the machine has ended\n{self.console_tail()}") from None
         return future
 
     def dom0_bytes(self, command, timeout=30, data=b""):
@@ -211,9 +208,8 @@ class XenHost:
             except FutureTimeout:
                 dead = self.dead()
                 if dead or time.monotonic() > started + timeout + 15:
-                    what = f"no answer from dom0 to: {command}"
-                    raise (self.ended(what) if dead else
-                           MachineFault(f"{what}\n{self.console_tail()}")) from None
+                    raise (HostError if dead else MachineFault)(
+                        f"no answer from dom0 to: {command}\n{self.console_tail()}") from None
         status, output = future.result()
         self.note("dom0", command, status, output, time.monotonic() - started)
         return status, output
