@@ -90,6 +90,11 @@ class Shared(Lab):
             raise RuntimeError("the vifs without traffic found faults")
         return value
 
+    def superpages_pct(self):
+        """Of the guests' memory that the daemon's copies have touched: how much they find so."""
+        found = self.machine_in_daemon()
+        return round(100 * found["ShmemPmdMapped"] / found["Rss"])
+
     def window(self, vifs, seconds, beside=0):
         """Frames per second, by clock(), of so many vifs; as many are connected beside them."""
         if self.way == "from_guest":
@@ -138,5 +143,5 @@ def measure(chosen, options, windows_min):
             for _ in range(options.windows):
                 windows.add("alone", lab.window(1, options.seconds))
                 windows.add("shared", lab.shared_window(options.seconds))
-            yield from windows.rows(windows_min, **more)
+            yield from windows.rows(windows_min, superpages_pct=lab.superpages_pct(), **more)
             lab.drain_daemon()

@@ -73,16 +73,9 @@ def copied(lab):
 @scenario("copies find the guests' pages by superpages, where the system has some")
 def superpages(lab):
     """Whether it has some just now is not ours to say: that they are asked for, and fit, is."""
-    mappings = []
-    for line in pathlib.Path(f"/proc/{lab.daemon.pid}/smaps").read_text().splitlines():
-        words = line.split()
-        if "-" in words[0]:
-            start, end = (int(number, 16) for number in words[0].split("-"))
-            name = words[5] if len(words) > 5 else ""
-        elif words[0] == "VmFlags:" and name.startswith("/memfd:xenlab"):
-            mappings.append((end - start, start, words[1:]))
-    bytes_, start, flags = max(mappings)
-    assert bytes_ > 4 << 30 and start % (2 << 20) == 0 and "hg" in flags, (bytes_, start, flags)
+    found = lab.machine_in_daemon()
+    assert found["Size"] > 4 << 20 and found["start"] % (2 << 20) == 0, found
+    assert "hg" in found["VmFlags"], found
 
 
 @scenario("pages that are given back are given again, and are zero", daemon=False)

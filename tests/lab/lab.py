@@ -328,6 +328,22 @@ class Lab:
                 "rss": sum(int(status.split(key)[1].split()[0])  # guests' pages are "mapped"
                            for key in ("RssAnon:", "RssFile:"))}
 
+    def machine_in_daemon(self):
+        """How the daemon has the lab's memory, in which its copies find all guests' pages: the
+        lines of /proc/PID/smaps about it, by name, with "start" in bytes."""
+        largest = {}
+        for line in pathlib.Path(f"/proc/{self.daemon.pid}/smaps").read_text().splitlines():
+            first, *words = line.split()
+            if not first.endswith(":"):  # a mapping begins
+                found = {"start": int(first.split("-")[0], 16), "name": (words + [""])[4]}
+            elif first == "VmFlags:":
+                found["VmFlags"] = words
+                if found["name"].startswith("/memfd:xenlab"):
+                    largest = max(largest, found, key=lambda each: each.get("Size", 0))
+            elif words[-1] == "kB":
+                found[first[:-1]] = int(words[0])
+        return largest
+
     def daemon_cpu_seconds(self):
         """What it has used so far."""
         words = pathlib.Path(f"/proc/{self.daemon.pid}/stat").read_text().rsplit(")", 1)[1].split()
