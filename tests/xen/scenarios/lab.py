@@ -83,7 +83,7 @@ class Lab:
         self.shape = None
         self.station = None    # of a PVH host
         self.boots = 0
-        self.faults = 0        # of hosts, that were met by a new one
+        self.faults = 0        # of the machine's or a guest's, that were met by a new host
         self.daemons = 0
         self.daemon = None     # the configuration it runs with
         self.damaged = False   # by a scenario that failed
